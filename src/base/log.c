@@ -1,0 +1,287 @@
+/* The log. Builds each line on the caller's stack and hands it to the kernel in one write. Knows no event by name. */
+#include "base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static _Atomic int log_is_json = 1;
+static _Atomic int log_max_level = LOG_INFO;
+static _Atomic int log_colour;
+static _Atomic uint64_t log_lost;
+
+static const char *const level_name[] = {"error", "warn", "info", "debug"};
+static const char *const level_colour[] = {"\033[31m", "\033[33m", "\033[36m", "\033[2m"};
+
+void log_setup(enum log_format format, enum log_level level)
+{
+    bool tty = isatty(STDERR_FILENO) == 1;
+    atomic_store(&log_is_json, format == LOG_JSON || (format == LOG_AUTO && !tty));
+    atomic_store(&log_colour, tty);
+    atomic_store(&log_max_level, (int)level);
+}
+
+bool log_wants(enum log_level level)
+{
+    return (int)level <= atomic_load_explicit(&log_max_level, memory_order_relaxed);
+}
+
+uint64_t log_dropped(void)
+{
+    return atomic_load(&log_lost);
+}
+
+/* room kept at the end for closing brackets and the newline */
+#define TAIL 32
+/* the longest a value may become: a line holds some thirty fields, and a peer chooses several of them */
+#define VALUE_MAX 600
+
+static void put(struct log_line *l, const char *s, size_t n)
+{
+    if (l->len + n > sizeof l->data - TAIL)
+        n = l->len < sizeof l->data - TAIL ? sizeof l->data - TAIL - l->len : 0;
+    memcpy(l->data + l->len, s, n);
+    l->len += n;
+}
+
+static void put_str(struct log_line *l, const char *s)
+{
+    put(l, s, strlen(s));
+}
+
+/* Length of a well-formed UTF-8 sequence at s (RFC 3629), 0 if it is not one. */
+static size_t utf8_len(const unsigned char *s, size_t n)
+{
+    if (s[0] >= 0xc2 && s[0] <= 0xdf && n >= 2 && (s[1] & 0xc0) == 0x80)
+        return 2;
+    if (s[0] >= 0xe0 && s[0] <= 0xef && n >= 3 && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80 &&
+        !(s[0] == 0xe0 && s[1] < 0xa0) && !(s[0] == 0xed && s[1] > 0x9f))
+        return 3;
+    if (s[0] >= 0xf0 && s[0] <= 0xf4 && n >= 4 && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80 &&
+        (s[3] & 0xc0) == 0x80 && !(s[0] == 0xf0 && s[1] < 0x90) && !(s[0] == 0xf4 && s[1] > 0x8f))
+        return 4;
+    return 0;
+}
+
+/* A string value: escaped for JSON, and in both forms free of control characters (a terminal must not obey a peer). */
+static void put_escaped(struct log_line *l, const char *value, size_t len)
+{
+    const unsigned char *s = (const unsigned char *)value;
+    size_t end = l->len + VALUE_MAX < sizeof l->data - TAIL - 16 ? l->len + VALUE_MAX : sizeof l->data - TAIL - 16;
+    for (size_t i = 0; i < len && l->len < end;) {
+        size_t n;
+        if (s[i] == '"' || s[i] == '\\') {
+            put(l, "\\", 1);
+            put(l, (const char *)s + i, 1);
+            i++;
+        } else if (s[i] < 0x20 || s[i] == 0x7f) {
+            char esc[8];
+            snprintf(esc, sizeof esc, "\\u%04x", s[i]);
+            put_str(l, esc);
+            i++;
+        } else if (s[i] < 0x80) {
+            put(l, (const char *)s + i, 1);
+            i++;
+        } else if ((n = utf8_len(s + i, len - i)) > 0 && !(n == 2 && s[i] == 0xc2 && s[i + 1] < 0xa0)) {
+            put(l, (const char *)s + i, n);
+            i += n;
+        } else {
+            put_str(l, "\\ufffd");
+            i++;
+        }
+    }
+}
+
+/* Whether a field still fits: one that does not is left out whole, so that a line is always well-formed. */
+static bool fits(const struct log_line *l, const char *key)
+{
+    return !l->off && l->len + strlen(key) + 40 < sizeof l->data - TAIL;
+}
+
+static void put_key(struct log_line *l, const char *key)
+{
+    if (l->json) {
+        if (!l->first)
+            put(l, ",", 1);
+        put(l, "\"", 1);
+        put_str(l, key);
+        put(l, "\":", 2);
+    } else {
+        if (!l->first || l->depth == 0)
+            put(l, " ", 1);
+        put_str(l, key);
+        put(l, "=", 1);
+    }
+    l->first = false;
+}
+
+void log_begin(struct log_line *l, enum log_level level, const char *event)
+{
+    l->level = level;
+    l->off = !log_wants(level);
+    if (l->off)
+        return;
+    l->json = atomic_load_explicit(&log_is_json, memory_order_relaxed);
+    l->len = 0;
+    l->depth = 0;
+    l->first = true;
+
+    char when[CLOCK_TEXT];
+    if (l->json) {
+        clock_format(when, clock_wall_ms());
+        put(l, "{", 1);
+        log_str(l, "event", event);
+        log_str(l, "time", when);
+        log_str(l, "level", level_name[level]);
+        return;
+    }
+    time_t now = time(NULL);
+    struct tm tm;
+    localtime_r(&now, &tm);
+    strftime(when, sizeof when, "%H:%M:%S ", &tm);
+    put_str(l, when);
+    bool colour = atomic_load_explicit(&log_colour, memory_order_relaxed);
+    if (colour)
+        put_str(l, level_colour[level]);
+    if (level <= LOG_WARN) {
+        put_str(l, level_name[level]);
+        put(l, " ", 1);
+    }
+    put_str(l, event);
+    if (colour)
+        put_str(l, "\033[0m");
+    l->first = false;
+}
+
+void log_strn(struct log_line *l, const char *key, const char *value, size_t len)
+{
+    if (value == NULL || !fits(l, key))
+        return;
+    put_key(l, key);
+    bool quote = l->json || len == 0 || memchr(value, ' ', len) || memchr(value, '=', len);
+    if (quote)
+        put(l, "\"", 1);
+    put_escaped(l, value, len);
+    if (quote)
+        put(l, "\"", 1);
+}
+
+void log_str(struct log_line *l, const char *key, const char *value)
+{
+    if (value != NULL)
+        log_strn(l, key, value, strlen(value));
+}
+
+void log_int(struct log_line *l, const char *key, int64_t value)
+{
+    if (!fits(l, key))
+        return;
+    char text[24];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    put_key(l, key);
+    put_str(l, text);
+}
+
+void log_bool(struct log_line *l, const char *key, bool value)
+{
+    if (!fits(l, key))
+        return;
+    put_key(l, key);
+    put_str(l, value ? "true" : "false");
+}
+
+static void open_with(struct log_line *l, const char *key, const char *bracket)
+{
+    if (l->off)
+        return;
+    put_key(l, key);
+    put_str(l, bracket);
+    l->first = true;
+    l->depth++;
+}
+
+static void close_with(struct log_line *l, const char *bracket)
+{
+    if (l->off)
+        return;
+    l->depth--;
+    l->first = false;
+    if (l->len < sizeof l->data - 2) { /* brackets may use the tail room: the line stays well-formed */
+        memcpy(l->data + l->len, bracket, 1);
+        l->len++;
+    }
+}
+
+void log_open(struct log_line *l, const char *key)
+{
+    open_with(l, key, "{");
+}
+
+void log_close(struct log_line *l)
+{
+    close_with(l, "}");
+}
+
+void log_array_open(struct log_line *l, const char *key)
+{
+    open_with(l, key, "[");
+}
+
+void log_item(struct log_line *l, const char *value)
+{
+    if (!fits(l, ""))
+        return;
+    if (!l->first)
+        put(l, ",", 1);
+    l->first = false;
+    if (l->json)
+        put(l, "\"", 1);
+    put_escaped(l, value, strlen(value));
+    if (l->json)
+        put(l, "\"", 1);
+}
+
+void log_array_close(struct log_line *l)
+{
+    close_with(l, "]");
+}
+
+void log_end(struct log_line *l)
+{
+    if (l->off)
+        return;
+    while (l->depth > 0)
+        log_close(l);
+    if (l->json)
+        l->data[l->len++] = '}';
+    l->data[l->len++] = '\n';
+    ssize_t n;
+    do {
+        n = write(STDERR_FILENO, l->data, l->len);
+    } while (n < 0 && errno == EINTR);
+    if (n != (ssize_t)l->len)
+        atomic_fetch_add(&log_lost, 1);
+    l->off = true;
+}
+
+void log_message(enum log_level level, const char *event, const char *fmt, ...)
+{
+    if (!log_wants(level))
+        return;
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    struct log_line l;
+    log_begin(&l, level, event);
+    log_str(&l, "message", text);
+    log_end(&l);
+}
