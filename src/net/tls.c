@@ -1,0 +1,216 @@
+/* TLS without I/O, for streams and for tests. Knows OpenSSL, no sockets. */
+#include "net/tls.h"
+
+#include <assert.h>
+#include <openssl/err.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+
+/* one record; SSL_write with more would loop inside just the same */
+#define RECORD_MAX 16384
+
+static int bio_read(BIO *bio, char *dst, size_t cap, size_t *n)
+{
+    struct tls *t = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    *n = t->in_len < cap ? t->in_len : cap;
+    if (*n == 0) {
+        BIO_set_retry_read(bio);
+        return 0;
+    }
+    memcpy(dst, t->in, *n);
+    t->in += *n;
+    t->in_len -= *n;
+    return 1;
+}
+
+static int bio_write(BIO *bio, const char *src, size_t len, size_t *n)
+{
+    struct tls *t = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    int rc = buf_append(t->out, src, len);
+    assert(rc == 0 && "the output of one call has no bound");
+    (void)rc;
+    *n = len;
+    return 1;
+}
+
+static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
+{
+    (void)bio;
+    (void)num;
+    (void)ptr;
+    return cmd == BIO_CTRL_FLUSH || cmd == BIO_CTRL_PUSH || cmd == BIO_CTRL_POP || cmd == BIO_CTRL_DUP;
+}
+
+static BIO_METHOD *method;
+
+/* made before main: no thread exists yet, and a constructor needs no once-guard on the hot path */
+__attribute__((constructor)) static void make_method(void)
+{
+    method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stagate");
+    assert(method != NULL);
+    BIO_meth_set_read_ex(method, bio_read);
+    BIO_meth_set_write_ex(method, bio_write);
+    BIO_meth_set_ctrl(method, bio_ctrl);
+}
+
+__attribute__((destructor)) static void free_method(void)
+{
+    BIO_meth_free(method);
+}
+
+/* Counts KeyUpdate messages of the peer: OpenSSL answers any number of them. */
+static void on_message(int is_write, int version, int type, const void *data, size_t len, SSL *ssl, void *arg)
+{
+    (void)version;
+    (void)ssl;
+    if (is_write || type != SSL3_RT_HANDSHAKE || len == 0 || ((const uint8_t *)data)[0] != SSL3_MT_KEY_UPDATE)
+        return;
+    struct tls *t = arg;
+    uint32_t now = (uint32_t)(clock_mono_ms() / 1000);
+    if (t->update_window_s != now) {
+        t->update_window_s = now;
+        t->updates = 0;
+    }
+    t->updates++;
+    t->trim = true;
+}
+
+void tls_init(struct tls *t)
+{
+    *t = (struct tls){0};
+}
+
+int tls_start(struct tls *t, SSL_CTX *ctx, enum tls_role role)
+{
+    assert(t->ssl == NULL);
+    ERR_clear_error();
+    BIO *bio = BIO_new(method);
+    t->ssl = SSL_new(ctx);
+    if (bio == NULL || t->ssl == NULL) {
+        BIO_free(bio);
+        tls_deinit(t);
+        return ERR_TLS;
+    }
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(t->ssl, bio, bio);
+    SSL_set_msg_callback(t->ssl, on_message);
+    SSL_set_msg_callback_arg(t->ssl, t);
+    if (role == TLS_SERVER)
+        SSL_set_accept_state(t->ssl);
+    else
+        SSL_set_connect_state(t->ssl);
+    t->ticket_due = role == TLS_SERVER;
+    return 0;
+}
+
+void tls_deinit(struct tls *t)
+{
+    SSL_free(t->ssl);
+    *t = (struct tls){0};
+}
+
+/* Turns the return value of an SSL call into our result. */
+static enum tls_result result_of(struct tls *t, int ret)
+{
+    switch (SSL_get_error(t->ssl, ret)) {
+    case SSL_ERROR_NONE:
+        return TLS_OK;
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE:
+        return TLS_WANT;
+    case SSL_ERROR_ZERO_RETURN:
+        return TLS_EOF;
+    default: {
+        /* the earliest entry is the cause, later ones are its echoes */
+        unsigned long code = ERR_peek_error();
+        const char *reason = code ? ERR_reason_error_string(code) : NULL;
+        t->error = reason ? reason : "TLS failure without a reason given";
+        ERR_clear_error();
+        return TLS_FAIL;
+    }
+    }
+}
+
+enum tls_result tls_handshake(struct tls *t)
+{
+    ERR_clear_error();
+    return result_of(t, SSL_do_handshake(t->ssl));
+}
+
+enum tls_result tls_read(struct tls *t, uint8_t *dst, size_t cap, size_t *n)
+{
+    enum tls_result result = TLS_OK;
+
+    *n = 0;
+    while (*n < cap) {
+        size_t got = 0;
+        ERR_clear_error();
+        int ret = SSL_read_ex(t->ssl, dst + *n, cap - *n, &got);
+        if (ret <= 0) {
+            result = result_of(t, ret);
+            break;
+        }
+        *n += got;
+    }
+    if (t->updates > TLS_KEY_UPDATES_PER_SECOND) {
+        t->error = "too many KeyUpdate messages";
+        result = TLS_FAIL;
+    }
+    if (t->trim && result == TLS_WANT) {
+        /* a requested update would pin a write buffer until our next write, which may be an hour away */
+        SSL_free_buffers(t->ssl);
+        t->trim = false;
+    }
+    return result;
+}
+
+enum tls_result tls_write(struct tls *t, const uint8_t *data, size_t len)
+{
+    ERR_clear_error();
+    if (t->ticket_due) {
+        t->ticket_due = false;
+        /* held back from the handshake (see tlsctx.c) to share a record flush with the first data; refused below TLS 1.3, where the
+         * handshake itself carried the ticket */
+        if (SSL_version(t->ssl) >= TLS1_3_VERSION)
+            SSL_new_session_ticket(t->ssl);
+    }
+    for (size_t done = 0; done < len;) {
+        size_t n = len - done < RECORD_MAX ? len - done : RECORD_MAX;
+        size_t wrote = 0;
+        int ret = SSL_write_ex(t->ssl, data + done, n, &wrote);
+        if (ret <= 0) {
+            enum tls_result r = result_of(t, ret);
+            /* the BIO always accepts, so a write never waits but for a renegotiation, which is off */
+            if (r != TLS_FAIL)
+                t->error = "a TLS write could not proceed";
+            return TLS_FAIL;
+        }
+        done += wrote;
+    }
+    return TLS_OK;
+}
+
+void tls_shutdown(struct tls *t)
+{
+    if (t->ssl == NULL || t->error != NULL || !SSL_is_init_finished(t->ssl) ||
+        (SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN) != 0)
+        return;
+    ERR_clear_error();
+    SSL_shutdown(t->ssl);
+    ERR_clear_error();
+}
+
+bool tls_has_pending(const struct tls *t)
+{
+    return t->ssl != NULL && SSL_has_pending(t->ssl) == 1;
+}
+
+bool tls_handshake_done(const struct tls *t)
+{
+    return t->ssl != NULL && SSL_is_init_finished(t->ssl) == 1;
+}

@@ -1,0 +1,115 @@
+/* SSL_CTX making. The only place that sets OpenSSL options. */
+#include "net/tlsctx.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+
+static int fail(char *why, size_t cap, const char *what)
+{
+    unsigned long code = ERR_peek_error();
+    const char *reason = code ? ERR_reason_error_string(code) : NULL;
+    if (ERR_SYSTEM_ERROR(code))
+        reason = strerror(ERR_GET_REASON(code));
+    snprintf(why, cap, "%s: %s", what, reason ? reason : "unknown TLS error");
+    ERR_clear_error();
+    return ERR_TLS;
+}
+
+/* Picks http/1.1 for clients that ask (browsers using the gateway as their proxy); others go on without ALPN. */
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len,
+                   void *arg)
+{
+    static const unsigned char http11[] = "\x08http/1.1";
+    (void)ssl;
+    (void)arg;
+    unsigned char *picked;
+    if (SSL_select_next_proto(&picked, out_len, http11, sizeof http11 - 1, in, in_len) != OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_NOACK;
+    *out = picked;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static void set_common(SSL_CTX *ctx)
+{
+    SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+}
+
+static int load_pair(SSL_CTX *ctx, const char *certificate, const char *key, char *why, size_t cap)
+{
+    ERR_clear_error();
+    if (SSL_CTX_use_certificate_chain_file(ctx, certificate) != 1)
+        return fail(why, cap, certificate);
+    if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
+        return fail(why, cap, key);
+    if (SSL_CTX_check_private_key(ctx) != 1) {
+        ERR_clear_error();
+        snprintf(why, cap, "%s is not the key of %s", key, certificate);
+        return ERR_TLS;
+    }
+    return 0;
+}
+
+int tlsctx_new_server(SSL_CTX **out, const struct tlsctx_options *o, int *bad_index, char *why, size_t why_cap)
+{
+    *out = NULL;
+    *bad_index = -1;
+    ERR_clear_error();
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    if (ctx == NULL)
+        return fail(why, why_cap, "OpenSSL");
+    set_common(ctx);
+    SSL_CTX_set_num_tickets(ctx, 0);
+    SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
+    int rc = 0;
+    if (SSL_CTX_set_min_proto_version(ctx, o->floor) != 1)
+        rc = fail(why, why_cap, "the TLS floor");
+    if (rc == 0 && o->floor < TLS1_2_VERSION && SSL_CTX_set_cipher_list(ctx, "DEFAULT@SECLEVEL=0") != 1)
+        rc = fail(why, why_cap, "cipher list");
+    if (rc == 0 && o->ticket_keys != NULL &&
+        SSL_CTX_set_tlsext_ticket_keys(ctx, (void *)(uintptr_t)o->ticket_keys, TLSCTX_TICKET_KEYS) != 1)
+        rc = fail(why, why_cap, "session ticket keys");
+    if (rc == 0 && o->session_context != NULL) {
+        size_t n = strlen(o->session_context);
+        if (n > SSL_MAX_SSL_SESSION_ID_LENGTH)
+            n = SSL_MAX_SSL_SESSION_ID_LENGTH;
+        SSL_CTX_set_session_id_context(ctx, (const unsigned char *)o->session_context, (unsigned)n);
+    }
+    for (size_t i = 0; rc == 0 && i < o->count; i++) {
+        rc = load_pair(ctx, o->certificates[i], o->keys[i], why, why_cap);
+        if (rc < 0)
+            *bad_index = (int)i;
+    }
+    if (rc < 0) {
+        SSL_CTX_free(ctx);
+        return rc;
+    }
+    *out = ctx;
+    return 0;
+}
+
+int tlsctx_new_client(SSL_CTX **out, const char *ca, char *why, size_t why_cap)
+{
+    *out = NULL;
+    ERR_clear_error();
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    if (ctx == NULL)
+        return fail(why, why_cap, "OpenSSL");
+    set_common(ctx);
+    if (ca != NULL) {
+        if (SSL_CTX_load_verify_file(ctx, ca) != 1) {
+            int rc = fail(why, why_cap, ca);
+            SSL_CTX_free(ctx);
+            return rc;
+        }
+        SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    }
+    *out = ctx;
+    return 0;
+}
