@@ -81,7 +81,6 @@ static void on_answer(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
     struct entry *e = req->data;
     struct resolver *r = e->r;
 
-    e->open = false;
     r->open--;
     e->rc = status;
     keep_addresses(&e->addresses, found);
@@ -90,15 +89,14 @@ static void on_answer(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
         e->rc = UV_EAI_NODATA;
     e->fresh_until_ms =
         netloop_now_ms(r->loop) + (e->rc == 0 ? RESOLVER_TTL_MS : RESOLVER_NEGATIVE_TTL_MS);
-    if (r->closing) {
-        free_when_idle(r);
-        return;
-    }
+    /* still marked open while it answers: a callback that asks for another name must not evict this one */
     while (!list_empty(&e->waits)) {
         struct resolver_wait *w = list_entry(e->waits.next, struct resolver_wait, link);
         list_remove(&w->link);
         w->done(w, e->rc, &e->addresses);
     }
+    e->open = false;
+    free_when_idle(r);
 }
 
 static struct entry *find(struct resolver *r, const char *name)
@@ -143,7 +141,7 @@ int resolver_ask(struct resolver *r, const char *name, struct resolver_wait *w, 
     if (e == NULL)
         e = add(r, name);
     if (!e->open) {
-        static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+        static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
         if (r->open >= RESOLVER_OPEN)
             return ERR_TOO_BIG;
         int rc = uv_getaddrinfo(&r->loop->uv, &e->req, on_answer, e->name, NULL, &hints);

@@ -1,0 +1,29 @@
+/* The gatekeeper's decisions, without I/O, so that they are tested as tables: may this ticket reach this target, and by which address. */
+#ifndef STAGATE_GATE_POLICY_H
+#define STAGATE_GATE_POLICY_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "gate/reason.h"
+#include "gate/settings.h"
+#include "sta/record.h"
+#include "sta/store.h"
+
+/* What a redemption's result means. */
+enum reason policy_redeem_reason(enum redeem result);
+
+/* The target of a ticket presented as a SOCKS destination: its ICAAddress, else its first service, else the policy's first. False when it
+ * has none that is well-formed. */
+bool policy_ticket_target(const struct settings *s, const struct record *ticket, struct hostport *target);
+
+/* Network access, the policy's services, the ticket's services, in that order: REASON_OK or what stands against it. */
+enum reason policy_check_target(const struct settings *s, const struct record *ticket, const struct hostport *target);
+/* The part of it that needs no ticket: does the policy let anybody use this gateway at all. */
+enum reason policy_check_access(const struct settings *s);
+
+/* Whether a resolved address may be connected to: not loopback, link-local, unspecified, multicast, not one of `own` (port and address; a wildcard
+ * listener owns its port on every address, which loopback and the caller's interface list stand for). Not asked for overrides. */
+bool policy_address_allowed(const struct sockaddr *address, const struct sockaddr_storage *own, size_t own_count);
+
+#endif
