@@ -1,20 +1,23 @@
 /* Allocation that ends the process when there is no memory. Knows nothing of what is allocated. */
 #include "base/mem.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static void *checked(void *p)
+void mem_fail(void)
 {
     static const char text[] = "fatal: out of memory\n";
-    if (p == NULL) {
-        ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
-        (void)ignored;
-        abort();
-    }
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    abort();
+}
+
+static void *checked(void *p)
+{
+    if (p == NULL)
+        mem_fail();
     return p;
 }
 
@@ -49,10 +52,16 @@ char *mem_strdup(const char *s)
 char *mem_printf(const char *fmt, ...)
 {
     va_list ap;
-    char *text = NULL;
     va_start(ap, fmt);
-    int n = vasprintf(&text, fmt, ap);
+    char *text = mem_vprintf(fmt, ap);
     va_end(ap);
+    return text;
+}
+
+char *mem_vprintf(const char *fmt, va_list ap)
+{
+    char *text = NULL;
+    int n = vasprintf(&text, fmt, ap);
     return checked(n < 0 ? NULL : text);
 }
 
