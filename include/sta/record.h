@@ -1,11 +1,12 @@
-/* What is kept of a ticket. One flat block: a fixed part, strings behind it; copied, stored and freed as a whole. */
+/* What is kept of a ticket. One flat block: a fixed part, strings behind it; copied, stored and freed as a
+ * whole. */
 #ifndef STAGATE_STA_RECORD_H
 #define STAGATE_STA_RECORD_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define RECORD_HASH 32 /* SHA-256 of the ticket value (30 or 32 characters, without its authority) */
+#define RECORD_HASH        32 /* SHA-256 of the ticket value (30 or 32 characters, without its authority) */
 #define RECORD_FINGERPRINT 13 /* 12 hex digits of the hash and NUL: how logs and commands name a ticket */
 
 enum ticket_class { TICKET_BACKGROUND, TICKET_SESSION };
@@ -17,12 +18,13 @@ struct record_value { /* TicketData's Value name="..." */
     const char *value;
 };
 
-/* Everything a caller can say of a ticket. Pointers are borrowed from wherever; record_encode makes a flat copy. */
+/* Everything a caller can say of a ticket. Pointers are borrowed from wherever; record_encode makes a flat
+ * copy. */
 struct record {
     uint8_t hash[RECORD_HASH];
     enum ticket_class class;
     enum ticket_state state;
-    int64_t issued_ms;  /* wall clock */
+    int64_t issued_ms; /* wall clock */
     int64_t expires_ms;
     int64_t ended_ms;   /* when it was used or revoked, 0 while live */
     const char *user;   /* never NULL, may be "" */
@@ -40,10 +42,11 @@ struct record {
 void record_hash(uint8_t hash[RECORD_HASH], const char *ticket_value, size_t len);
 void record_fingerprint(char dst[RECORD_FINGERPRINT], const uint8_t hash[RECORD_HASH]);
 
-/* The stored form (little endian, length-prefixed strings, a format version first). The hash is the key, not part of it. Returns the length or
- * ERR_TOO_BIG; dst has RECORD_BYTES_MAX bytes. */
+/* The stored form (little endian, length-prefixed strings, a format version first). The hash is the key, not
+ * part of it. Returns the length or ERR_TOO_BIG; dst has RECORD_BYTES_MAX bytes. */
 int record_encode(const struct record *r, uint8_t *dst);
-/* One allocation holding the struct, its arrays and strings: free with free(). NULL when the bytes are not a record. */
+/* One allocation holding the struct, its arrays and strings: free with free(). NULL when the bytes are not a
+ * record. */
 struct record *record_decode(const uint8_t hash[RECORD_HASH], const uint8_t *data, size_t len);
 
 /* The state at a given time: EXPIRED where a live ticket's time has come. */
