@@ -1,0 +1,146 @@
+/* Reading what HTTP fields hold: lists of tokens, credentials. Called by the doors and the HTTP services with
+ * values that a reader of http.c has checked; knows nothing of messages. Credentials pass through no buffer
+ * of its own.
+ */
+#include "proto/http.h"
+
+#include <assert.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+const char *http_head_field(const struct http_head *head, const char *name, size_t *count)
+{
+    const char *value = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < head->field_count; i++) {
+        if (strcasecmp(head->fields[i].name, name) == 0) {
+            value = head->fields[i].value;
+            n++;
+        }
+    }
+    if (count != NULL)
+        *count = n;
+    return n == 1 ? value : NULL;
+}
+
+bool http_value_has_token(const char *value, const char *token)
+{
+    size_t want = strlen(token);
+    while (*value != '\0') {
+        while (is_blank(*value) || *value == ',')
+            value++;
+        size_t len = strcspn(value, ",");
+        size_t bare = len;
+        while (bare > 0 && is_blank(value[bare - 1]))
+            bare--;
+        if (bare > 0 && bare == want && strncasecmp(value, token, want) == 0)
+            return true;
+        value += len;
+    }
+    return false;
+}
+
+const char *http_auth_param(const char *value, const char *scheme)
+{
+    size_t len = strlen(scheme);
+    if (strncasecmp(value, scheme, len) != 0 || (value[len] != '\0' && value[len] != ' '))
+        return NULL;
+    value += len;
+    while (*value == ' ')
+        value++;
+    return value;
+}
+
+/* Where decoded bytes go: up to the first colon into the user name, then into the password. */
+struct credentials {
+    char *dst;
+    size_t cap;
+    size_t len;
+    char *password;
+    size_t password_cap;
+    bool colon;
+};
+
+static int put_byte(struct credentials *c, char byte)
+{
+    if (byte == '\0')
+        return ERR_SYNTAX;
+    if (byte == ':' && !c->colon) {
+        c->dst[c->len] = '\0';
+        c->colon = true;
+        c->dst = c->password;
+        c->cap = c->password_cap;
+        c->len = 0;
+        return 0;
+    }
+    if (c->len + 1 >= c->cap)
+        return ERR_TOO_BIG;
+    c->dst[c->len++] = byte;
+    return 0;
+}
+
+/* The value of a base64 digit (RFC 4648, section 4), -1 if it is none. */
+static int digit_value(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* Padding is complete or absent, and the bits it stands for are zero. */
+static bool ends_well(const char *rest, size_t digits, unsigned bits)
+{
+    static const char *const padding[] = {"", NULL, "==", "="};
+    const char *wanted = padding[digits % 4];
+    return wanted != NULL && bits == 0 && (*rest == '\0' || strcmp(rest, wanted) == 0);
+}
+
+static int decode_base64(const char *s, struct credentials *to)
+{
+    size_t digits = 0;
+    unsigned held = 0;      /* bits not yet given out */
+    unsigned held_bits = 0; /* how many: 0, 2, 4 or 6 */
+    int value;
+    for (; (value = digit_value(*s)) >= 0; s++, digits++) {
+        held = held << 6 | (unsigned)value;
+        held_bits += 6;
+        if (held_bits < 8)
+            continue;
+        held_bits -= 8;
+        int rc = put_byte(to, (char)(held >> held_bits & 0xff));
+        if (rc < 0)
+            return rc;
+        held &= (1U << held_bits) - 1;
+    }
+    return ends_well(s, digits, held) ? 0 : ERR_SYNTAX;
+}
+
+int http_basic_decode(const char *value, char *user, size_t user_cap, char *password, size_t password_cap)
+{
+    assert(user_cap > 0 && password_cap > 0);
+    struct credentials to = {
+        .dst = user, .cap = user_cap, .password = password, .password_cap = password_cap};
+    const char *coded = http_auth_param(value, "Basic");
+    int rc = coded != NULL ? decode_base64(coded, &to) : ERR_SYNTAX;
+    if (rc == 0 && !to.colon)
+        rc = ERR_SYNTAX;
+    if (rc < 0) {
+        mem_wipe(user, user_cap);
+        mem_wipe(password, password_cap);
+        return rc;
+    }
+    to.dst[to.len] = '\0';
+    return 0;
+}
