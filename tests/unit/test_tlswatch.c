@@ -271,6 +271,7 @@ START_TEST(test_server_hello)
         ck_assert_uint_eq(tlswatch_facts(w)->negotiated, c->version);
         ck_assert_uint_eq(tlswatch_facts(w)->cipher, c->cipher);
         ck_assert_uint_eq(tlswatch_facts(w)->offered_max, 0);
+        ck_assert_int_eq(feed_steps(w, C, "GET / HTTP/1.1", 14, 3), TLSWATCH_MORE); /* all is over: unread */
     }
     tlswatch_free(w);
     buf_deinit(&b);
