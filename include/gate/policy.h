@@ -22,8 +22,8 @@ enum reason policy_check_target(const struct settings *s, const struct record *t
 /* The part of it that needs no ticket: does the policy let anybody use this gateway at all. */
 enum reason policy_check_access(const struct settings *s);
 
-/* Whether a resolved address may be connected to: not loopback, link-local, unspecified, multicast, not one of `own` (port and address; a wildcard
- * listener owns its port on every address, which loopback and the caller's interface list stand for). Not asked for overrides. */
+/* Whether a resolved address may be connected to: not loopback, link-local, unspecified or multicast (also in their IPv4-mapped and NAT64 forms), and
+ * not one of `own`, the addresses with ports that the gateway itself listens on. Not asked for connect overrides. */
 bool policy_address_allowed(const struct sockaddr *address, const struct sockaddr_storage *own, size_t own_count);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef STAGATE_NET_LISTENER_H
 #define STAGATE_NET_LISTENER_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <uv.h>
 
@@ -14,13 +15,13 @@ struct listener {
     void *owner;
 };
 
-/* Whether somebody else listens on that address already: bind with SO_REUSEPORT would share it with them without a word. 0, or libuv's code. */
-int listener_probe(const struct sockaddr *address);
+/* Binds a socket with SO_REUSEPORT and listens on it; port 0 takes a free one. `first`: refuses (UV_EADDRINUSE) when somebody else listens there
+ * already, with whom SO_REUSEPORT would share the port without a word. Accepted connections inherit TCP_NODELAY and keepalive (60 s idle, then 4
+ * probes 15 s apart). 0 and *fd, or a libuv code. Binding apart from serving lets a start or a reload fail whole. */
+int listener_bind(const struct sockaddr *address, bool first, int *fd);
 
-/* Binds and listens; port 0 takes a free one (listener_address tells which). Accepted connections inherit TCP_NODELAY and keepalive (60 s idle, 15 s
- * apart, 4 probes). 0 or a libuv code; on failure, too, the handle must be closed with listener_close. */
-int listener_open(struct listener *l, struct netloop *loop, const struct sockaddr *address);
-int listener_address(const struct listener *l, struct sockaddr_storage *out);
+/* Serves fd on a loop: owned from now on. On failure, too, the listener has to be closed with listener_close. */
+int listener_open(struct listener *l, struct netloop *loop, int fd);
 void listener_close(struct listener *l); /* idempotent */
 uv_stream_t *listener_handle(struct listener *l);
 

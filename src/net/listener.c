@@ -16,23 +16,6 @@ static socklen_t address_size(const struct sockaddr *sa)
     return sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 }
 
-int listener_probe(const struct sockaddr *address)
-{
-    int one = 1;
-    int rc = 0;
-    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    /* without SO_REUSEPORT, and listening: a bind alone succeeds beside another that only has SO_REUSEADDR */
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (address->sa_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    if (bind(fd, address, address_size(address)) < 0 || listen(fd, 1) < 0)
-        rc = -errno;
-    close(fd);
-    return rc;
-}
-
 static void set_inherited(int fd)
 {
     int one = 1, idle = 60, interval = 15, count = 4;
@@ -43,6 +26,40 @@ static void set_inherited(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
 }
 
+/* A socket that is bound and listens. */
+static int bind_socket(const struct sockaddr *address, bool reuseport, int *fd)
+{
+    int one = 1;
+    *fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (*fd < 0)
+        return -errno;
+    setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (address->sa_family == AF_INET6)
+        setsockopt(*fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    if ((reuseport && setsockopt(*fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0) ||
+        bind(*fd, address, address_size(address)) < 0 || listen(*fd, BACKLOG) < 0) {
+        int rc = -errno;
+        close(*fd);
+        *fd = -1;
+        return rc;
+    }
+    return 0;
+}
+
+int listener_bind(const struct sockaddr *address, bool first, int *fd)
+{
+    if (first) {
+        int rc = bind_socket(address, false, fd);
+        if (rc < 0)
+            return rc;
+        close(*fd);
+    }
+    int rc = bind_socket(address, true, fd);
+    if (rc == 0)
+        set_inherited(*fd);
+    return rc;
+}
+
 static void on_uv_connection(uv_stream_t *handle, int status)
 {
     struct listener *l = handle->data;
@@ -50,29 +67,15 @@ static void on_uv_connection(uv_stream_t *handle, int status)
         l->on_connection(l);
 }
 
-int listener_open(struct listener *l, struct netloop *loop, const struct sockaddr *address)
+int listener_open(struct listener *l, struct netloop *loop, int fd)
 {
-    int one = 1;
-    int fd;
-    int rc = uv_tcp_init_ex(&loop->uv, &l->tcp, address->sa_family);
+    int rc = uv_tcp_init(&loop->uv, &l->tcp);
     l->tcp.data = l;
     if (rc == 0)
-        rc = uv_fileno((uv_handle_t *)&l->tcp, &fd);
-    if (rc == 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0)
-        rc = -errno;
-    if (rc == 0) {
-        set_inherited(fd);
-        rc = uv_tcp_bind(&l->tcp, address, address->sa_family == AF_INET6 ? UV_TCP_IPV6ONLY : 0);
-    }
+        rc = uv_tcp_open(&l->tcp, fd);
     if (rc == 0)
         rc = uv_listen((uv_stream_t *)&l->tcp, BACKLOG, on_uv_connection);
     return rc;
-}
-
-int listener_address(const struct listener *l, struct sockaddr_storage *out)
-{
-    int len = sizeof *out;
-    return uv_tcp_getsockname(&l->tcp, (struct sockaddr *)out, &len);
 }
 
 static void on_handle_closed(uv_handle_t *handle)

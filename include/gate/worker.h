@@ -1,0 +1,80 @@
+/* A worker: one thread, one event loop, its listening sockets and its connections. Nothing is shared between workers but the counted runtime, the
+ * stores, and counters that each worker writes for itself. */
+#ifndef STAGATE_GATE_WORKER_H
+#define STAGATE_GATE_WORKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/list.h"
+#include "gate/reason.h"
+#include "gate/runtime.h"
+#include "net/netloop.h"
+#include "net/resolver.h"
+#include "sta/store.h"
+
+/* A runtime as one worker uses it: with its clients of the stores. Counted by connections, without atomics. */
+struct worker_runtime {
+    struct worker *worker;
+    struct runtime *runtime; /* one reference */
+    size_t refs;             /* connections, and one while it is current */
+    size_t open_clients;
+    struct store_client *clients[]; /* for each authority of the runtime */
+};
+
+struct worker_counters { /* written by the worker only; read by anybody, each value by itself */
+    _Atomic uint64_t accepted;
+    _Atomic uint64_t ended[REASON_COUNT];
+    _Atomic uint64_t bytes_up, bytes_down; /* through tunnels that ended */
+};
+
+struct worker {
+    struct netloop loop;
+    uv_thread_t thread;
+    unsigned index;
+    struct worker_runtime *current;
+    struct resolver *resolver;
+    struct list listeners; /* of struct worker_listener */
+    struct list conns;
+    size_t conn_count;
+    size_t closing; /* listeners and old runtimes not closed yet */
+    size_t handshakes; /* connections in a TLS handshake: memory-hungry, so bounded */
+    struct worker_counters counters;
+    atomic_size_t *connections;      /* of all workers together; borrowed */
+    size_t connections_max;
+
+    uv_async_t wake;
+    uv_mutex_t lock; /* of what the main thread asks for: */
+    struct runtime *asked_runtime; /* a reference, or NULL */
+    bool asked_drain;
+    bool asked_stop;
+
+    bool draining;
+    bool stopping;
+    struct deadline drain;
+    void (*stopped)(void *owner); /* called in the worker's thread, last thing */
+    void *owner;
+};
+
+#define WORKER_HANDSHAKES_MAX 4096
+#define WORKER_DRAIN_DEADLINE (NETLOOP_DEADLINES - 1) /* which list */
+
+/* Starts the thread, which serves runtime (a reference is taken). */
+int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atomic_size_t *connections,
+                 size_t connections_max, void (*stopped)(void *owner), void *owner);
+void worker_join(struct worker *w);
+
+/* From any thread. */
+void worker_swap(struct worker *w, struct runtime *runtime); /* takes a reference */
+void worker_drain(struct worker *w); /* no new connections; ends when the last has ended, or at the drain time-out */
+void worker_stop(struct worker *w);  /* cuts everything now */
+
+/* For connections, on the worker's loop. */
+struct worker_runtime *worker_runtime_ref(struct worker_runtime *wr);
+void worker_runtime_unref(struct worker_runtime *wr);
+void worker_conn_added(struct worker *w);
+void worker_conn_removed(struct worker *w);
+
+#endif

@@ -1,0 +1,120 @@
+/* Shared by the files that make up a connection: conn.c (life and states), conn_request.c (door, ticket, policy, connecting), conn_relay.c (the open
+ * tunnel), conn_story.c (what the log says of it). Data flow in that order; nothing goes back. */
+#ifndef STAGATE_GATE_CONN_IMPL_H
+#define STAGATE_GATE_CONN_IMPL_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "gate/conn.h"
+#include "gate/door.h"
+#include "net/stream.h"
+#include "proto/tlswatch.h"
+
+/* In natural order; conn.c has a row for each. */
+enum conn_state {
+    CONN_HELLO,     /* accepted; no whole first record yet */
+    CONN_HANDSHAKE, /* outer TLS */
+    CONN_REQUEST,   /* a door reads */
+    CONN_TICKET,    /* an authority is asked */
+    CONN_RESOLVE,
+    CONN_CONNECT,
+    CONN_INNER,     /* tunnel open, inner handshake watched */
+    CONN_RELAY,
+    CONN_HALF,      /* one side has ended, the other goes on */
+    CONN_LINGER,    /* over: what is queued is delivered */
+    CONN_CLOSING,
+    CONN_STATES
+};
+
+/* What exists from the end of the handshake until the tunnel is open. */
+struct request {
+    struct door *door;                 /* owned */
+    struct buf early;                  /* what came right behind the request: the tunnel's first bytes */
+    struct store_request *redeeming;   /* open, or NULL */
+    struct record *ticket;             /* owned, once redeemed */
+    struct hostport target;
+    struct resolver_wait wait;
+    struct address_list addresses;
+    size_t next_address;
+    int last_error;
+    bool overridden;                   /* the address comes from a connect override: not checked */
+    struct conn *conn;
+};
+
+union peer_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+/* What the log will tell; strings are owned. */
+struct story {
+    union peer_address client;
+    union peer_address backend;
+    char *user;
+    char *device;
+    char *agent;
+    char *target;
+    char *sni;       /* outer */
+    char *inner_sni;
+    const char *authority; /* borrowed of the runtime */
+    char ticket[RECORD_FINGERPRINT];
+    int8_t door;           /* enum door_kind, -1 */
+    bool unclean;          /* a side ended TLS without close_notify */
+    bool inner_seen;
+    uint16_t offered, inner_offered, inner_version, inner_cipher;
+    uint32_t entered_ms[CONN_STATES]; /* since accept, 0: never */
+};
+
+struct conn {
+    struct list link; /* worker's list */
+    struct worker *worker;
+    struct worker_runtime *runtime;
+    const struct runtime_listener *listener;
+    const struct service_settings *service; /* of the runtime's settings, NULL: none configured */
+    struct stream client;
+    struct stream backend;
+    struct deadline deadline;
+    uint64_t accepted_ns;
+    uint64_t active_ms;       /* last byte either way, for the idle deadline */
+    struct request *request;  /* owned; NULL outside its time */
+    struct tlswatch *watch;   /* owned; NULL when nothing is watched */
+    const char *detail;       /* constant text or NULL */
+    uint8_t state;            /* enum conn_state */
+    uint8_t reason;           /* enum reason; REASON_OK until something else is known */
+    struct story story;
+};
+
+/* conn.c */
+void conn_enter(struct conn *c, enum conn_state s);
+void conn_touch(struct conn *c); /* bytes have passed */
+/* Over: says reason (the first one counts) and closes both sides at once. Return right after. */
+void conn_end(struct conn *c, enum reason r, const char *detail);
+/* Over, but what is queued is delivered first, end-of-file behind it, within the linger deadline. Return right after. */
+void conn_linger(struct conn *c, enum reason r, const char *detail);
+
+/* conn_request.c */
+struct request *request_new(struct conn *c);
+void request_free(struct request *q); /* NULL is fine */
+void conn_request_data(struct conn *c, const uint8_t *data, size_t len);
+void conn_refuse(struct conn *c, enum reason r, const char *detail); /* answers in the door's protocol, then lingers */
+void conn_backend_open(struct conn *c);
+void conn_backend_failed(struct conn *c, int code);
+void conn_backend_retry(struct conn *c); /* the failed attempt's handle is closed */
+
+/* conn_relay.c */
+void conn_relay_start(struct conn *c);
+void conn_relay_data(struct conn *c, bool from_client, const uint8_t *data, size_t len);
+void conn_relay_eof(struct conn *c, bool from_client);
+void conn_relay_drained(struct conn *c, bool client);
+
+/* conn_story.c */
+void story_hello(struct conn *c, const struct tls_facts *facts);
+void story_inner(struct conn *c, const struct tls_facts *facts);
+void story_log(const struct conn *c);
+void story_deinit(struct story *s);
+
+#endif

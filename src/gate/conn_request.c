@@ -1,0 +1,287 @@
+/* From the first byte inside TLS to an open tunnel: door, ticket, policy, connecting. Each stage hands on once; a refusal is answered in the door's own
+ * protocol. Called by conn.c. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "conn_impl.h"
+#include "gate/policy.h"
+
+#define EARLY_MAX (2 * NETLOOP_PLAIN_BYTES) /* one read's plaintext can come behind the request before reading stops */
+
+static void on_resolved(struct resolver_wait *w, int rc, const struct address_list *addresses);
+static void connect_next(struct conn *c);
+
+struct request *request_new(struct conn *c)
+{
+    struct request *q = mem_zalloc(sizeof *q);
+    q->conn = c;
+    q->door = door_new(c->listener->settings->doors);
+    buf_init(&q->early, EARLY_MAX);
+    list_init(&q->wait.link);
+    q->wait.done = on_resolved;
+    return q;
+}
+
+void request_free(struct request *q)
+{
+    if (q == NULL)
+        return;
+    if (q->redeeming != NULL)
+        store_request_cancel(q->redeeming);
+    resolver_cancel(&q->wait);
+    door_free(q->door);
+    buf_deinit(&q->early);
+    free(q->ticket);
+    free(q);
+}
+
+static void answer(struct conn *c, enum reason r, const char *detail, struct buf *reply)
+{
+    door_answer(c->request->door, r, detail, reply);
+    stream_write(&c->client, reply->data, reply->len);
+}
+
+void conn_refuse(struct conn *c, enum reason r, const char *detail)
+{
+    struct buf reply;
+    buf_init(&reply, 4096);
+    answer(c, r, detail, &reply);
+    buf_deinit(&reply);
+    /* a dial under way is given up: linger closes the backend */
+    conn_linger(c, r, detail);
+}
+
+/* ---- connecting ---- */
+
+static enum reason connect_reason(int code)
+{
+    return code == UV_ETIMEDOUT || code == UV_EHOSTUNREACH || code == UV_ENETUNREACH ? REASON_BACKEND_TIMEOUT
+                                                                                      : REASON_BACKEND_REFUSED;
+}
+
+static void start_dialling(struct conn *c)
+{
+    c->request->next_address = 0;
+    conn_enter(c, CONN_CONNECT);
+    connect_next(c);
+}
+
+/* Tries the next address that may be tried; refuses when none is left. */
+static void connect_next(struct conn *c)
+{
+    struct request *q = c->request;
+    const struct runtime *r = c->runtime->runtime;
+
+    while (q->next_address < q->addresses.count) {
+        union peer_address address;
+        memcpy(&address, &q->addresses.item[q->next_address++], sizeof address);
+        if (address.any.sa_family == AF_INET)
+            address.v4.sin_port = htons(q->target.port);
+        else
+            address.v6.sin6_port = htons(q->target.port);
+        if (!q->overridden && !policy_address_allowed(&address.any, r->own, r->own_count)) {
+            q->last_error = ERR_UNSUPPORTED;
+            continue;
+        }
+        c->story.backend = address;
+        deadline_set(&c->worker->loop, &c->deadline, c->state, (uint64_t)r->settings->timeouts.connect);
+        int rc = stream_connect(&c->backend, &address.any);
+        if (rc < 0) {
+            q->last_error = rc;
+            stream_close(&c->backend); /* conn_backend_retry goes on */
+        }
+        return;
+    }
+    if (q->last_error == ERR_UNSUPPORTED)
+        conn_refuse(c, REASON_ADDRESS_NOT_ALLOWED, NULL);
+    else
+        conn_refuse(c, connect_reason(q->last_error), err_text(q->last_error));
+}
+
+void conn_backend_failed(struct conn *c, int code)
+{
+    c->request->last_error = code;
+    stream_close(&c->backend);
+}
+
+void conn_backend_retry(struct conn *c)
+{
+    connect_next(c);
+}
+
+void conn_backend_open(struct conn *c)
+{
+    struct request *q = c->request;
+    struct buf reply;
+
+    buf_init(&reply, 256);
+    answer(c, REASON_OK, NULL, &reply);
+    buf_deinit(&reply);
+    struct buf early = q->early;
+    buf_init(&q->early, EARLY_MAX);
+    c->request = NULL;
+    request_free(q);
+    conn_relay_start(c);
+    if (early.len > 0)
+        conn_relay_data(c, true, early.data, early.len);
+    buf_deinit(&early);
+}
+
+static void on_resolved(struct resolver_wait *w, int rc, const struct address_list *addresses)
+{
+    struct request *q = list_entry(w, struct request, wait);
+    struct conn *c = q->conn;
+
+    if (rc < 0) {
+        conn_refuse(c, REASON_BACKEND_UNRESOLVED, err_text(rc));
+        return;
+    }
+    q->addresses = *addresses;
+    start_dialling(c);
+}
+
+static void resolve(struct conn *c)
+{
+    struct request *q = c->request;
+    struct sockaddr_storage sa;
+
+    conn_enter(c, CONN_RESOLVE);
+    if (hostport_sockaddr(&q->target, &sa) == 0) {
+        memcpy(&q->addresses.item[0], &sa, sizeof q->addresses.item[0]);
+        q->addresses.count = 1;
+        start_dialling(c);
+        return;
+    }
+    int rc = resolver_ask(c->worker->resolver, q->target.host, &q->wait, &q->addresses);
+    if (rc > 0)
+        start_dialling(c);
+    else if (rc < 0)
+        conn_refuse(c, REASON_BACKEND_UNRESOLVED, rc == ERR_TOO_BIG ? "too many queries at once" : err_text(rc));
+}
+
+/* ---- ticket and policy ---- */
+
+static void judge(struct conn *c, enum redeem result, struct record *ticket)
+{
+    struct request *q = c->request;
+    const struct settings *s = c->runtime->runtime->settings;
+    char text[HOSTPORT_TEXT];
+
+    q->ticket = ticket;
+    if (ticket != NULL) {
+        c->story.user = ticket->user[0] ? mem_strdup(ticket->user) : NULL;
+        c->story.device = ticket->device[0] ? mem_strdup(ticket->device) : NULL;
+    }
+    enum reason r = policy_redeem_reason(result);
+    if (r != REASON_OK) {
+        conn_refuse(c, r, r == REASON_AUTHORITY_DOWN ? "the ticket store failed" : NULL);
+        return;
+    }
+    const struct hostport *asked = door_target(q->door);
+    if (asked != NULL) {
+        q->target = *asked;
+    } else if (!policy_ticket_target(s, ticket, &q->target)) {
+        conn_refuse(c, REASON_SERVICE_NOT_LISTED, "neither the ticket nor the policy names a service");
+        return;
+    } else {
+        hostport_format(&q->target, text);
+        c->story.target = mem_strdup(text);
+    }
+    r = policy_check_target(s, ticket, &q->target);
+    if (r != REASON_OK) {
+        conn_refuse(c, r, NULL);
+        return;
+    }
+    c->service = settings_service(s, &q->target);
+    if (c->service != NULL && c->service->connect.port != 0) {
+        q->overridden = true;
+        q->target = c->service->connect;
+    }
+    resolve(c);
+}
+
+static void on_redeemed(void *owner, enum redeem result, struct record *ticket)
+{
+    struct conn *c = owner;
+    c->request->redeeming = NULL;
+    judge(c, result, ticket);
+}
+
+static void redeem(struct conn *c)
+{
+    struct request *q = c->request;
+    const struct runtime *r = c->runtime->runtime;
+    const struct ticket_string *t = door_ticket(q->door);
+
+    conn_enter(c, CONN_TICKET);
+    /* of two tickets the first that a known authority answers for */
+    for (unsigned i = 0; i < t->count; i++) {
+        size_t a = 0;
+        while (a < r->authority_count && strcmp(r->authorities[a]->id, t->ref[i].authority) != 0)
+            a++;
+        if (a == r->authority_count)
+            continue;
+        uint8_t hash[RECORD_HASH];
+        enum redeem result;
+        struct record *ticket = NULL;
+        record_hash(hash, t->ref[i].value, strlen(t->ref[i].value));
+        record_fingerprint(c->story.ticket, hash);
+        c->story.authority = r->authorities[a]->id;
+        q->redeeming = store_client_redeem(c->runtime->clients[a], hash, clock_wall_ms(), &result, &ticket,
+                                           on_redeemed, c);
+        if (q->redeeming == NULL)
+            judge(c, result, ticket);
+        return;
+    }
+    conn_refuse(c, REASON_AUTHORITY_UNKNOWN, NULL);
+}
+
+/* ---- the door ---- */
+
+static void note_request(struct conn *c)
+{
+    struct request *q = c->request;
+    struct story *s = &c->story;
+    char text[HOSTPORT_TEXT];
+
+    s->door = (int8_t)door_kind(q->door);
+    if (door_agent(q->door)[0] != '\0')
+        s->agent = mem_strdup(door_agent(q->door));
+    if (door_target(q->door) != NULL) {
+        hostport_format(door_target(q->door), text);
+        s->target = mem_strdup(text);
+    }
+}
+
+void conn_request_data(struct conn *c, const uint8_t *data, size_t len)
+{
+    struct request *q = c->request;
+    struct buf reply;
+    size_t used;
+
+    buf_init(&reply, 4096);
+    enum door_result r = door_feed(q->door, data, len, &used, &reply);
+    stream_write(&c->client, reply.data, reply.len);
+    buf_deinit(&reply);
+    if (r == DOOR_MORE)
+        return;
+    stream_read_stop(&c->client);
+    note_request(c);
+    if (r == DOOR_REFUSE) {
+        conn_refuse(c, door_reason(q->door), door_detail(q->door));
+        return;
+    }
+    if (buf_append(&q->early, data + used, len - used) < 0) {
+        conn_refuse(c, REASON_REQUEST_MALFORMED, "too many bytes behind the request");
+        return;
+    }
+    enum reason access = policy_check_access(c->runtime->runtime->settings);
+    if (access != REASON_OK)
+        conn_refuse(c, access, NULL);
+    else
+        redeem(c);
+}

@@ -1,0 +1,142 @@
+/* What the log says of a finished connection: everything known about it, in one line. Never the ticket, only its fingerprint. */
+#include <openssl/ssl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "conn_impl.h"
+
+static const char *const door_name[] = {[DOOR_SOCKS] = "socks", [DOOR_CONNECT] = "connect"};
+
+void story_hello(struct conn *c, const struct tls_facts *facts)
+{
+    c->story.offered = facts->offered_max;
+    if (facts->sni[0] != '\0')
+        c->story.sni = mem_strdup(facts->sni);
+}
+
+void story_inner(struct conn *c, const struct tls_facts *facts)
+{
+    struct story *s = &c->story;
+    s->inner_seen = true;
+    s->inner_offered = facts->offered_max;
+    s->inner_version = facts->negotiated;
+    s->inner_cipher = facts->cipher;
+    if (s->inner_sni == NULL && facts->sni[0] != '\0')
+        s->inner_sni = mem_strdup(facts->sni);
+}
+
+void story_deinit(struct story *s)
+{
+    free(s->user);
+    free(s->device);
+    free(s->agent);
+    free(s->target);
+    free(s->sni);
+    free(s->inner_sni);
+}
+
+static void log_address(struct log_line *l, const char *key, const union peer_address *a)
+{
+    struct sockaddr_storage sa = {0};
+    char text[ADDRESS_TEXT];
+    if (a->any.sa_family == AF_UNSPEC)
+        return;
+    memcpy(&sa, a, sizeof *a);
+    address_format(&sa, text);
+    log_str(l, key, text);
+}
+
+static void log_version(struct log_line *l, const char *key, uint16_t version)
+{
+    if (version != 0)
+        log_str(l, key, tls_version_name(version));
+}
+
+static void log_outer(struct log_line *l, const struct conn *c)
+{
+    SSL *ssl = c->client.tls.ssl;
+    if (c->story.offered == 0 && ssl == NULL)
+        return;
+    log_open(l, "tls");
+    log_version(l, "offered", c->story.offered);
+    if (ssl != NULL && c->story.entered_ms[CONN_REQUEST] != 0) {
+        log_version(l, "version", (uint16_t)SSL_version(ssl));
+        log_str(l, "cipher", SSL_CIPHER_standard_name(SSL_get_current_cipher(ssl)));
+        log_bool(l, "resumed", SSL_session_reused(ssl) == 1);
+    }
+    log_str(l, "sni", c->story.sni);
+    if (c->story.unclean)
+        log_bool(l, "unclean_end", true);
+    log_close(l);
+}
+
+static void log_inner(struct log_line *l, const struct conn *c)
+{
+    const struct story *s = &c->story;
+    if (!s->inner_seen)
+        return;
+    log_open(l, "inner");
+    log_version(l, "offered", s->inner_offered);
+    log_version(l, "version", s->inner_version);
+    if (s->inner_cipher != 0 && c->client.tls.ssl != NULL) {
+        const unsigned char id[2] = {(unsigned char)(s->inner_cipher >> 8), (unsigned char)s->inner_cipher};
+        const SSL_CIPHER *cipher = SSL_CIPHER_find(c->client.tls.ssl, id);
+        char hex[8];
+        snprintf(hex, sizeof hex, "0x%04x", s->inner_cipher);
+        log_str(l, "cipher", cipher ? SSL_CIPHER_standard_name(cipher) : hex);
+    }
+    log_str(l, "sni", s->inner_sni);
+    log_close(l);
+}
+
+/* When each state was entered, in milliseconds since accept. */
+static void log_times(struct log_line *l, const struct conn *c)
+{
+    static const struct {
+        enum conn_state state;
+        const char *name;
+    } shown[] = {{CONN_HANDSHAKE, "hello"},  {CONN_REQUEST, "handshake"}, {CONN_TICKET, "request"},
+                 {CONN_RESOLVE, "ticket"},   {CONN_CONNECT, "resolve"},   {CONN_INNER, "connect"},
+                 {CONN_RELAY, "inner"},      {CONN_HALF, "half_close"},   {CONN_LINGER, "linger"},
+                 {CONN_CLOSING, "total"}};
+    log_open(l, "ms");
+    for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++) {
+        uint32_t at = c->story.entered_ms[shown[i].state];
+        if (at != 0)
+            log_int(l, shown[i].name, at - 1);
+    }
+    log_close(l);
+}
+
+void story_log(const struct conn *c)
+{
+    const struct story *s = &c->story;
+    struct log_line l;
+
+    log_begin(&l, LOG_INFO, "connection");
+    if (l.off)
+        return;
+    log_str(&l, "reason", reason_info(c->reason)->id);
+    log_str(&l, "detail", c->detail);
+    log_str(&l, "door", s->door >= 0 ? door_name[s->door] : NULL);
+    log_str(&l, "user", s->user);
+    log_str(&l, "device", s->device);
+    log_str(&l, "ticket", s->ticket[0] ? s->ticket : NULL);
+    log_str(&l, "authority", s->authority);
+    log_str(&l, "target", s->target);
+    log_address(&l, "address", &s->backend);
+    log_address(&l, "client", &s->client);
+    log_str(&l, "listener", c->listener->sockets->bound_text);
+    log_str(&l, "agent", s->agent);
+    log_outer(&l, c);
+    log_inner(&l, c);
+    log_open(&l, "bytes");
+    log_int(&l, "up", (int64_t)c->backend.bytes_out);
+    log_int(&l, "down", (int64_t)c->backend.bytes_in);
+    log_close(&l);
+    log_times(&l, c);
+    log_end(&l);
+}

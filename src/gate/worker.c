@@ -1,0 +1,288 @@
+/* A worker's thread: its loop, its listening sockets, and what the main thread asks of it. Knows connections only as a list. */
+#include "gate/worker.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "gate/conn.h"
+
+struct worker_listener {
+    struct list link;
+    struct listener l;
+    struct worker *w;
+    const struct runtime_listener *rl; /* of the current runtime */
+    struct sockets *sockets;
+};
+
+/* ---- runtimes ---- */
+
+static void finish_if_done(struct worker *w);
+
+static void on_client_closed(void *owner)
+{
+    struct worker_runtime *wr = owner;
+    if (--wr->open_clients > 0)
+        return;
+    struct worker *w = wr->worker;
+    runtime_unref(wr->runtime);
+    free(wr);
+    w->closing--;
+    finish_if_done(w);
+}
+
+static struct worker_runtime *worker_runtime_new(struct worker *w, struct runtime *r)
+{
+    struct worker_runtime *wr = mem_zalloc(sizeof *wr + r->authority_count * sizeof wr->clients[0]);
+    wr->worker = w;
+    wr->runtime = r;
+    wr->refs = 1;
+    wr->open_clients = r->authority_count;
+    for (size_t i = 0; i < r->authority_count; i++)
+        wr->clients[i] = store_client_new(r->authorities[i]->store, &w->loop.uv);
+    return wr;
+}
+
+struct worker_runtime *worker_runtime_ref(struct worker_runtime *wr)
+{
+    wr->refs++;
+    return wr;
+}
+
+void worker_runtime_unref(struct worker_runtime *wr)
+{
+    assert(wr->refs > 0);
+    if (--wr->refs > 0)
+        return;
+    wr->worker->closing++;
+    for (size_t i = 0; i < wr->runtime->authority_count; i++)
+        store_client_close(wr->clients[i], on_client_closed, wr);
+}
+
+/* ---- listeners ---- */
+
+static void on_connection(struct listener *l)
+{
+    struct worker_listener *wl = l->owner;
+    conn_accept(wl->w, wl->rl, listener_handle(l));
+}
+
+static void on_listener_closed(struct listener *l)
+{
+    struct worker_listener *wl = l->owner;
+    struct worker *w = wl->w;
+    free(wl);
+    w->closing--;
+    finish_if_done(w);
+}
+
+static void close_listener(struct worker_listener *wl)
+{
+    list_remove(&wl->link);
+    wl->w->closing++;
+    listener_close(&wl->l);
+}
+
+static void open_listener(struct worker *w, const struct runtime_listener *rl)
+{
+    struct worker_listener *wl = mem_zalloc(sizeof *wl);
+    wl->w = w;
+    wl->rl = rl;
+    wl->sockets = rl->sockets;
+    wl->l.on_connection = on_connection;
+    wl->l.on_closed = on_listener_closed;
+    wl->l.owner = wl;
+    list_append(&w->listeners, &wl->link);
+    int fd = rl->sockets->fds[w->index];
+    assert(fd >= 0);
+    rl->sockets->fds[w->index] = -1;
+    int rc = listener_open(&wl->l, &w->loop, fd);
+    if (rc < 0) { /* the socket is bound and listening: only a lack of memory or descriptors in the kernel is left */
+        log_message(LOG_ERROR, "listener_failed", "%s: %s", rl->sockets->bound_text, err_text(rc));
+        close_listener(wl);
+    }
+}
+
+static struct worker_listener *find_listener(struct worker *w, const struct sockets *sockets)
+{
+    for (struct list *l = w->listeners.next; l != &w->listeners; l = l->next) {
+        struct worker_listener *wl = list_entry(l, struct worker_listener, link);
+        if (wl->sockets == sockets)
+            return wl;
+    }
+    return NULL;
+}
+
+/* Puts a runtime in force: listeners that stay serve on, new ones open, others close. Takes the reference. */
+static void use_runtime(struct worker *w, struct runtime *r)
+{
+    struct worker_runtime *old = w->current;
+
+    w->current = worker_runtime_new(w, r);
+    for (struct list *l = w->listeners.next; l != &w->listeners; l = l->next)
+        list_entry(l, struct worker_listener, link)->rl = NULL;
+    for (size_t i = 0; i < r->listener_count; i++) {
+        struct worker_listener *wl = find_listener(w, r->listeners[i].sockets);
+        if (wl != NULL)
+            wl->rl = &r->listeners[i];
+        else
+            open_listener(w, &r->listeners[i]);
+    }
+    for (struct list *l = w->listeners.next; l != &w->listeners;) {
+        struct worker_listener *wl = list_entry(l, struct worker_listener, link);
+        l = l->next;
+        if (wl->rl == NULL)
+            close_listener(wl);
+    }
+    if (old != NULL)
+        worker_runtime_unref(old);
+}
+
+/* ---- stopping ---- */
+
+static void close_listeners(struct worker *w)
+{
+    while (!list_empty(&w->listeners))
+        close_listener(list_entry(w->listeners.next, struct worker_listener, link));
+}
+
+static void drain_over(struct deadline *d)
+{
+    conn_cut_all(list_entry(d, struct worker, drain), REASON_SHUTTING_DOWN);
+}
+
+static void start_drain(struct worker *w)
+{
+    if (w->draining)
+        return;
+    w->draining = true;
+    close_listeners(w);
+    conn_refuse_early(w, REASON_SHUTTING_DOWN);
+    int64_t limit = w->current->runtime->settings->timeouts.drain;
+    deadline_set(&w->loop, &w->drain, WORKER_DRAIN_DEADLINE, (uint64_t)limit);
+    finish_if_done(w);
+}
+
+/* Draining and nothing left: gives the loop's last handles back, so that it ends. */
+static void finish_if_done(struct worker *w)
+{
+    if (!w->draining || w->conn_count > 0 || w->stopping || !list_empty(&w->listeners))
+        return;
+    if (w->current != NULL) {
+        struct worker_runtime *wr = w->current;
+        w->current = NULL;
+        worker_runtime_unref(wr);
+    }
+    if (w->closing > 0)
+        return;
+    w->stopping = true;
+    deadline_clear(&w->drain);
+    resolver_close(w->resolver);
+    uv_close((uv_handle_t *)&w->wake, NULL);
+}
+
+void worker_conn_added(struct worker *w)
+{
+    w->conn_count++;
+    atomic_fetch_add_explicit(w->connections, 1, memory_order_relaxed);
+}
+
+void worker_conn_removed(struct worker *w)
+{
+    w->conn_count--;
+    atomic_fetch_sub_explicit(w->connections, 1, memory_order_relaxed);
+    finish_if_done(w);
+}
+
+/* ---- thread ---- */
+
+static void on_wake(uv_async_t *handle)
+{
+    struct worker *w = handle->data;
+    uv_mutex_lock(&w->lock);
+    struct runtime *r = w->asked_runtime;
+    bool drain = w->asked_drain, stop = w->asked_stop;
+    w->asked_runtime = NULL;
+    uv_mutex_unlock(&w->lock);
+
+    if (r != NULL) {
+        if (w->draining)
+            runtime_unref(r);
+        else
+            use_runtime(w, r);
+    }
+    if (drain || stop)
+        start_drain(w);
+    if (stop)
+        conn_cut_all(w, REASON_SHUTTING_DOWN);
+}
+
+static void run(void *arg)
+{
+    struct worker *w = arg;
+    sigset_t all;
+    /* signals are the main thread's */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    uv_run(&w->loop.uv, UV_RUN_DEFAULT);
+    netloop_deinit(&w->loop);
+    w->stopped(w->owner);
+}
+
+int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atomic_size_t *connections,
+                 size_t connections_max, void (*stopped)(void *owner), void *owner)
+{
+    *w = (struct worker){.index = index, .connections = connections, .connections_max = connections_max,
+                         .stopped = stopped, .owner = owner};
+    int rc = netloop_init(&w->loop);
+    if (rc < 0)
+        return rc;
+    uv_mutex_init(&w->lock);
+    uv_async_init(&w->loop.uv, &w->wake, on_wake);
+    w->wake.data = w;
+    list_init(&w->listeners);
+    list_init(&w->conns);
+    deadline_init(&w->drain, drain_over);
+    w->resolver = resolver_new(&w->loop);
+    use_runtime(w, runtime_ref(runtime));
+    return uv_thread_create(&w->thread, run, w);
+}
+
+void worker_join(struct worker *w)
+{
+    uv_thread_join(&w->thread);
+    if (w->asked_runtime != NULL)
+        runtime_unref(w->asked_runtime);
+    uv_mutex_destroy(&w->lock);
+}
+
+static void ask(struct worker *w, struct runtime *r, bool drain, bool stop)
+{
+    uv_mutex_lock(&w->lock);
+    if (r != NULL) {
+        runtime_unref(w->asked_runtime); /* a reload overtaken by the next one */
+        w->asked_runtime = runtime_ref(r);
+    }
+    w->asked_drain |= drain;
+    w->asked_stop |= stop;
+    uv_mutex_unlock(&w->lock);
+    uv_async_send(&w->wake);
+}
+
+void worker_swap(struct worker *w, struct runtime *runtime)
+{
+    ask(w, runtime, false, false);
+}
+
+void worker_drain(struct worker *w)
+{
+    ask(w, NULL, true, false);
+}
+
+void worker_stop(struct worker *w)
+{
+    ask(w, NULL, true, true);
+}
