@@ -30,6 +30,7 @@ struct socks5 {
     bool greeted;          /* a method greeting was seen */
     bool early;            /* "05 00" went out and then no greeting was meant: see above */
     bool has_login;        /* RFC 1929 took place */
+    uint8_t method;        /* chosen: 0 none, 2 user name and password, FF refused */
     uint8_t address_type;  /* 1 IPv4, 3 name, 4 IPv6 */
     uint16_t port;         /* host order */
     uint8_t host_len;
@@ -52,7 +53,7 @@ int socks5_feed(struct socks5 *s, const uint8_t *data, size_t len, size_t *used,
                 size_t *reply_len);
 
 /* The reply to the request: code is RFC 1928's REP (0 succeeded ... 8), bound address 0.0.0.0:0. Returns the number of bytes; 0 when
- * `early` and code is not 0: nothing can be said any more, close. */
+ * `early` and code is not 0, or when the method was refused (FF said it): nothing can be said any more, close. */
 size_t socks5_reply(const struct socks5 *s, uint8_t code, uint8_t dst[SOCKS5_REPLY_MAX]);
 
 #endif
