@@ -85,6 +85,9 @@ int netloop_init(struct netloop *l)
     uv_timer_init(&l->uv, &l->timer);
     l->idle.data = l;
     l->timer.data = l;
+    /* helpers do not keep the loop alive: it ends with its owner's last handle */
+    uv_unref((uv_handle_t *)&l->idle);
+    uv_unref((uv_handle_t *)&l->timer);
     return 0;
 }
 
