@@ -1,0 +1,353 @@
+/* The LMDB store: a folder with one environment, shared by every process that opens it. Three databases:
+ * "tickets" (hash -> record), "ends" (end time and hash -> nothing, the order of purging), "meta" (format).
+ * The first two change together in one transaction. Commits are durable. Opening and sharing an environment
+ * is in store_lmdb_env.c; what a ticket means is not known here.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "store_lmdb_env.h"
+
+#define END_KEY (8 + RECORD_HASH)
+
+/* What storing one ticket can touch at most: two trees from root to leaf with splits, a record of 16 KiB, and
+ * the list of free pages. */
+#define PAGES_PER_INSERT 16
+
+static struct lmdb_env *env_of(struct store_backend *b)
+{
+    return (struct lmdb_env *)(void *)b; /* its first member */
+}
+
+static MDB_val hash_key(const uint8_t hash[RECORD_HASH])
+{
+    return (MDB_val){.mv_size = RECORD_HASH,
+                     .mv_data = (void *)(uintptr_t)hash}; /* LMDB does not write to keys */
+}
+
+/* Big endian, the sign bit turned over: bytes sort as times do. */
+static void end_key(uint8_t key[END_KEY], int64_t end_ms, const uint8_t hash[RECORD_HASH])
+{
+    uint64_t n = (uint64_t)end_ms ^ (uint64_t)1 << 63;
+    for (size_t i = 0; i < 8; i++)
+        key[i] = (uint8_t)(n >> (56 - 8 * i));
+    memcpy(key + 8, hash, RECORD_HASH);
+}
+
+/* ---- reading ---- */
+
+struct store_reader { /* never defined elsewhere: a reset transaction with a slot of its own in the table of
+                         readers */
+    MDB_txn *txn;
+};
+
+static struct store_reader *lmdb_reader_new(struct store_backend *b)
+{
+    MDB_txn *txn;
+    if (lmdb_txn_begin(env_of(b), MDB_RDONLY, &txn) < 0)
+        return NULL;
+    mdb_txn_reset(txn);
+    lmdb_txn_done(env_of(b));
+    struct store_reader *r = mem_alloc(sizeof *r);
+    r->txn = txn;
+    return r;
+}
+
+static void lmdb_reader_free(struct store_backend *b, struct store_reader *r)
+{
+    (void)b;
+    mdb_txn_abort(r->txn);
+    free(r);
+}
+
+static int get_in(struct lmdb_env *env, MDB_txn *txn, const uint8_t hash[RECORD_HASH], struct record **out)
+{
+    MDB_val key = hash_key(hash), data;
+    int rc = mdb_get(txn, env->tickets, &key, &data);
+    if (rc == MDB_NOTFOUND)
+        return ERR_NOT_FOUND;
+    if (rc != 0)
+        return lmdb_failed(env, "read", rc);
+    *out = record_decode(hash, data.mv_data, data.mv_size);
+    return *out ? 0 : lmdb_failed(env, "read a ticket record", MDB_CORRUPTED);
+}
+
+static int lmdb_get(struct store_backend *b, struct store_reader *r, const uint8_t hash[RECORD_HASH],
+                    struct record **out)
+{
+    struct lmdb_env *env = env_of(b);
+    int rc;
+    if (r != NULL) {
+        pthread_rwlock_rdlock(&env->gate);
+        rc = mdb_txn_renew(r->txn);
+        if (rc == 0) {
+            rc = get_in(env, r->txn, hash, out);
+            mdb_txn_reset(r->txn);
+        } else {
+            rc = ERR_STORE; /* a map that another process enlarged, most likely: whoever can wait sorts it out
+                             */
+        }
+        lmdb_txn_done(env);
+        return rc;
+    }
+    MDB_txn *txn;
+    rc = lmdb_txn_begin(env, MDB_RDONLY, &txn);
+    if (rc < 0)
+        return rc;
+    rc = get_in(env, txn, hash, out);
+    mdb_txn_abort(txn);
+    lmdb_txn_done(env);
+    return rc;
+}
+
+static int scan_in(struct lmdb_env *env, MDB_txn *txn, const struct store_prefix *prefix, store_visit *visit,
+                   void *owner)
+{
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn, env->tickets, &cursor);
+    if (rc != 0)
+        return lmdb_failed(env, "read", rc);
+    MDB_val key = hash_key(prefix->bytes), data;
+    int stop = 0;
+    rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
+    while (rc == 0 && stop == 0) {
+        uint8_t hash[RECORD_HASH];
+        assert(key.mv_size == RECORD_HASH);
+        memcpy(hash, key.mv_data, RECORD_HASH);
+        if (!store_prefix_matches(prefix, hash))
+            break;
+        stop = visit(owner, hash, data.mv_data, data.mv_size);
+        rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    if (stop != 0)
+        return stop;
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : lmdb_failed(env, "read", rc);
+}
+
+static int lmdb_scan(struct store_backend *b, const struct store_prefix *prefix, store_visit *visit,
+                     void *owner)
+{
+    struct lmdb_env *env = env_of(b);
+    MDB_txn *txn;
+    int rc = lmdb_txn_begin(env, MDB_RDONLY, &txn);
+    if (rc < 0)
+        return rc;
+    rc = scan_in(env, txn, prefix, visit, owner);
+    mdb_txn_abort(txn);
+    lmdb_txn_done(env);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+/* Pages on the free list, counted until there are `enough`. Each entry of database 0 begins with how many it
+ * lists. */
+static size_t free_pages(struct lmdb_env *env, size_t enough)
+{
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    size_t pages = 0;
+    if (mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn) != 0)
+        return 0;
+    if (mdb_cursor_open(txn, 0, &cursor) == 0) {
+        MDB_val key = {0}, data;
+        while (pages < enough && mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0) {
+            size_t n;
+            memcpy(&n, data.mv_data, sizeof n);
+            pages += n;
+        }
+        mdb_cursor_close(cursor);
+    }
+    mdb_txn_abort(txn);
+    return pages;
+}
+
+/* How many tickets may be added now so that LMDB_RESERVE_PAGES stay free. In a store filled to the last page
+ * nothing could end: marking a ticket used, and even deleting one, writes new pages before it frees old ones.
+ */
+static size_t inserts_left(struct lmdb_env *env)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    mdb_env_info(env->mdb, &info);
+    mdb_env_stat(env->mdb, &stat);
+    const size_t plenty = (size_t)STORE_BATCH_MAX * PAGES_PER_INSERT;
+    size_t limit = info.me_mapsize / stat.ms_psize - LMDB_RESERVE_PAGES, used = info.me_last_pgno + 1;
+    if (used + plenty <= limit)
+        return STORE_BATCH_MAX;
+    size_t left = limit + free_pages(env, plenty + LMDB_RESERVE_PAGES);
+    return left > used ? (left - used) / PAGES_PER_INSERT : 0;
+}
+
+static int lmdb_begin(struct store_backend *b, struct store_txn *t)
+{
+    struct lmdb_env *env = env_of(b);
+    MDB_txn *txn;
+    int rc = lmdb_txn_begin(env, 0, &txn);
+    if (rc < 0)
+        return rc;
+    t->handle = txn;
+    t->inserts_left = inserts_left(env);
+    return 0;
+}
+
+static int lmdb_commit(struct store_backend *b, struct store_txn *t)
+{
+    struct lmdb_env *env = env_of(b);
+    int rc = mdb_txn_commit(t->handle);
+    lmdb_txn_done(env);
+    return rc == 0 ? 0 : lmdb_failed(env, "commit", rc);
+}
+
+static void lmdb_abort(struct store_backend *b, struct store_txn *t)
+{
+    mdb_txn_abort(t->handle);
+    lmdb_txn_done(env_of(b));
+}
+
+static int lmdb_lookup(struct store_backend *b, struct store_txn *t, const uint8_t hash[RECORD_HASH],
+                       const uint8_t **data, size_t *len)
+{
+    struct lmdb_env *env = env_of(b);
+    MDB_val key = hash_key(hash), found;
+    int rc = mdb_get(t->handle, env->tickets, &key, &found);
+    if (rc == MDB_NOTFOUND)
+        return ERR_NOT_FOUND;
+    if (rc != 0)
+        return lmdb_failed(env, "read", rc);
+    *data = found.mv_data;
+    *len = found.mv_size;
+    return 0;
+}
+
+static int put_end(struct lmdb_env *env, MDB_txn *txn, int64_t end_ms, const uint8_t hash[RECORD_HASH])
+{
+    uint8_t bytes[END_KEY];
+    end_key(bytes, end_ms, hash);
+    MDB_val key = {.mv_size = END_KEY, .mv_data = bytes}, nothing = {0};
+    return mdb_put(txn, env->ends, &key, &nothing, 0);
+}
+
+static int lmdb_insert(struct store_backend *b, struct store_txn *t, const uint8_t hash[RECORD_HASH],
+                       const uint8_t *data, size_t len, int64_t end_ms)
+{
+    struct lmdb_env *env = env_of(b);
+    if (t->inserts_left == 0)
+        return ERR_STORE_FULL;
+    MDB_val key = hash_key(hash), value = {.mv_size = len, .mv_data = (void *)(uintptr_t)data};
+    int rc = mdb_put(t->handle, env->tickets, &key, &value, MDB_NOOVERWRITE);
+    if (rc == MDB_KEYEXIST)
+        return ERR_EXISTS;
+    if (rc == 0)
+        rc = put_end(env, t->handle, end_ms, hash);
+    t->inserts_left--;
+    return rc == 0 ? 0 : lmdb_failed(env, "issue", rc);
+}
+
+static int lmdb_replace(struct store_backend *b, struct store_txn *t, const uint8_t hash[RECORD_HASH],
+                        const uint8_t *data, size_t len, int64_t old_end_ms, int64_t end_ms)
+{
+    struct lmdb_env *env = env_of(b);
+    uint8_t bytes[END_KEY];
+    end_key(bytes, old_end_ms, hash);
+    MDB_val old = {.mv_size = END_KEY, .mv_data = bytes}, key = hash_key(hash);
+    MDB_val value = {.mv_size = len, .mv_data = (void *)(uintptr_t)data};
+    int rc = mdb_put(t->handle, env->tickets, &key, &value, 0);
+    if (rc == 0)
+        rc = mdb_del(t->handle, env->ends, &old, NULL);
+    if (rc == 0)
+        rc = put_end(env, t->handle, end_ms, hash);
+    return rc == 0 ? 0 : lmdb_failed(env, "end a ticket", rc);
+}
+
+/* ---- purging ---- */
+
+/* 0 with *n deleted, or an LMDB code. */
+static int purge_in(struct lmdb_env *env, MDB_txn *txn, int64_t ended_ms, size_t limit, size_t *n)
+{
+    static const uint8_t last_hash[RECORD_HASH] = {[0 ... RECORD_HASH - 1] = 0xff};
+    uint8_t last[END_KEY];
+    end_key(last, ended_ms, last_hash);
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn, env->ends, &cursor);
+    if (rc != 0)
+        return rc;
+    for (*n = 0; *n < limit; (*n)++) {
+        MDB_val key, data;
+        uint8_t hash[RECORD_HASH];
+        rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST);
+        if (rc == MDB_NOTFOUND || (rc == 0 && memcmp(key.mv_data, last, END_KEY) > 0)) {
+            rc = 0;
+            break;
+        }
+        if (rc == 0) {
+            memcpy(hash, (uint8_t *)key.mv_data + 8,
+                   RECORD_HASH); /* key lies in a page that the next line changes */
+            rc = mdb_cursor_del(cursor, 0);
+        }
+        if (rc == 0) {
+            MDB_val ticket = hash_key(hash);
+            rc = mdb_del(txn, env->tickets, &ticket, NULL);
+            if (rc == MDB_NOTFOUND)
+                rc = 0;
+        }
+        if (rc != 0)
+            break;
+    }
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+static int64_t lmdb_purge(struct store_backend *b, int64_t ended_ms, size_t limit, size_t *place)
+{
+    struct lmdb_env *env = env_of(b);
+    for (;; limit /= 2) {
+        MDB_txn *txn;
+        size_t n;
+        int rc = lmdb_txn_begin(env, 0, &txn);
+        if (rc < 0)
+            return rc;
+        rc = purge_in(env, txn, ended_ms, limit, &n);
+        if (rc == 0)
+            rc = mdb_txn_commit(txn);
+        else
+            mdb_txn_abort(txn);
+        lmdb_txn_done(env);
+        if (rc == 0) {
+            *place = n == limit;
+            return (int64_t)n;
+        }
+        if (rc != MDB_MAP_FULL || limit == 1) /* in a full store fewer at a time need fewer pages */
+            return lmdb_failed(env, "purge", rc);
+    }
+}
+
+static void lmdb_tend(struct store_backend *b)
+{
+    int dead;
+    mdb_reader_check(env_of(b)->mdb, &dead); /* killed processes pin the pages that they were reading */
+}
+
+const struct store_ops store_lmdb_ops = {
+    .scheme = "lmdb",
+    .shared = true,
+    .in_place = false,
+    .open = lmdb_env_open,
+    .close = lmdb_env_close,
+    .reader_new = lmdb_reader_new,
+    .reader_free = lmdb_reader_free,
+    .get = lmdb_get,
+    .scan = lmdb_scan,
+    .begin = lmdb_begin,
+    .commit = lmdb_commit,
+    .abort = lmdb_abort,
+    .lookup = lmdb_lookup,
+    .insert = lmdb_insert,
+    .replace = lmdb_replace,
+    .purge = lmdb_purge,
+    .tend = lmdb_tend,
+};

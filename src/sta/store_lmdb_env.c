@@ -1,0 +1,338 @@
+/* Opening, sharing and closing LMDB environments. LMDB's rules that are kept here: an environment is opened
+ * once in a process, not while another process is opening or closing it, and its map changes only when no
+ * transaction is open. Knows nothing of tickets.
+ */
+#include "store_lmdb_env.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define FORMAT_TEXT "stagate-tickets 1"
+/* Each loop's client holds a reader slot for good, commands one for moments. The first process to open a
+ * folder decides. */
+#define READERS_MAX 1024
+
+static pthread_mutex_t open_mutex = PTHREAD_MUTEX_INITIALIZER; /* guards the list, opening and closing */
+static struct list open_envs = {.prev = &open_envs, .next = &open_envs};
+
+/* ---- failures ---- */
+
+int lmdb_failed(struct lmdb_env *env, const char *action, int rc)
+{
+    if (rc == MDB_MAP_FULL || rc == MDB_TXN_FULL || rc == ENOSPC || rc == EDQUOT || rc == EFBIG)
+        return ERR_STORE_FULL;
+    if (store_log_due(&env->logged_ms)) {
+        struct log_line l;
+        log_begin(&l, LOG_ERROR, "ticket_store_failed");
+        log_str(&l, "store", env->path);
+        log_str(&l, "action", action);
+        log_str(&l, "cause", mdb_strerror(rc));
+        log_end(&l);
+    }
+    return ERR_STORE;
+}
+
+/* For opening: why is "lmdb: WHAT PATH: CAUSE". */
+static int refuse(char *why, size_t why_cap, const char *what, const char *path, int rc)
+{
+    snprintf(why, why_cap, "lmdb: %s %s: %s", what, path, mdb_strerror(rc));
+    return ERR_STORE;
+}
+
+/* ---- transactions ---- */
+
+/* Adopts the size that another process has written into the environment. */
+static void follow_map(struct lmdb_env *env)
+{
+    pthread_rwlock_wrlock(&env->gate);
+    int rc = mdb_env_set_mapsize(env->mdb, 0);
+    pthread_rwlock_unlock(&env->gate);
+    if (rc != 0)
+        lmdb_failed(env, "enlarge the map", rc);
+}
+
+int lmdb_txn_begin(struct lmdb_env *env, unsigned flags, MDB_txn **txn)
+{
+    int rc = 0;
+    for (int tries = 0; tries < 3; tries++) {
+        pthread_rwlock_rdlock(&env->gate);
+        rc = mdb_txn_begin(env->mdb, NULL, flags, txn);
+        if (rc == 0)
+            return 0;
+        pthread_rwlock_unlock(&env->gate);
+        if (rc == MDB_MAP_RESIZED)
+            follow_map(env);
+        else if (rc == MDB_READERS_FULL)
+            mdb_reader_check(env->mdb, NULL);
+        else
+            break;
+    }
+    return lmdb_failed(env, "begin a transaction", rc);
+}
+
+void lmdb_txn_done(struct lmdb_env *env)
+{
+    pthread_rwlock_unlock(&env->gate);
+}
+
+/* ---- the folder ---- */
+
+/* Creates the folder and those above it, as mkdir -p would; the last one is private. */
+static int make_folders(const char *path)
+{
+    char *copy = mem_strdup(path);
+    size_t len = strlen(copy);
+    int rc = 0;
+    while (len > 1 && copy[len - 1] == '/')
+        copy[--len] = '\0';
+    for (char *p = strchr(copy + 1, '/'); p != NULL && rc == 0; p = strchr(p + 1, '/')) {
+        *p = '\0';
+        rc = mkdir(copy, 0755) == 0 || errno == EEXIST ? 0 : errno;
+        *p = '/';
+    }
+    if (rc == 0)
+        rc = mkdir(copy, 0700) == 0 || errno == EEXIST ? 0 : errno;
+    free(copy);
+    return rc;
+}
+
+static int open_folder(const char *path, const struct store_options *options, char *why, size_t why_cap)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+    int fd = open(path, flags);
+    if (fd < 0 && errno == ENOENT && !options->must_exist) {
+        int rc = make_folders(path);
+        if (rc != 0)
+            return refuse(why, why_cap, "cannot create", path, rc);
+        fd = open(path, flags);
+    }
+    if (fd >= 0)
+        return fd;
+    if (errno == ENOENT && options->must_exist) {
+        snprintf(why, why_cap, "lmdb: there is no ticket store in %s", path);
+        return ERR_NOT_FOUND;
+    }
+    return refuse(why, why_cap, "cannot open", path, errno);
+}
+
+static void lock_folder(int fd, int how)
+{
+    while (flock(fd, how) < 0 && errno == EINTR)
+        continue;
+}
+
+/* ---- the environment ---- */
+
+/* Writes the format's name into a new environment, or recognises it. 0 or an LMDB code; why filled where that
+ * code says too little. */
+static int check_format(MDB_txn *txn, const char *path, char *why, size_t why_cap)
+{
+    char key_text[] = "format", format_text[] = FORMAT_TEXT;
+    MDB_val key = {.mv_size = strlen(key_text), .mv_data = key_text};
+    MDB_val format = {.mv_size = strlen(format_text), .mv_data = format_text}, found;
+    MDB_dbi main_db, meta;
+    MDB_stat stat;
+
+    int rc = mdb_dbi_open(txn, NULL, 0, &main_db);
+    if (rc == 0)
+        rc = mdb_stat(txn, main_db, &stat);
+    if (rc != 0)
+        return rc;
+    if (stat.ms_entries == 0) {
+        rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &meta);
+        return rc == 0 ? mdb_put(txn, meta, &key, &format, 0) : rc;
+    }
+    rc = mdb_dbi_open(txn, "meta", 0, &meta);
+    if (rc == 0)
+        rc = mdb_get(txn, meta, &key, &found);
+    if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) {
+        snprintf(why, why_cap,
+                 "lmdb: %s holds another program's data: give the tickets a folder of their own", path);
+        return rc;
+    }
+    if (rc == 0 &&
+        (found.mv_size != format.mv_size || memcmp(found.mv_data, format.mv_data, found.mv_size) != 0)) {
+        snprintf(why, why_cap, "lmdb: %s is in format \"%.*s\", this version knows only \"%s\"", path,
+                 found.mv_size > 64 ? 64 : (int)found.mv_size, (char *)found.mv_data, FORMAT_TEXT);
+        return MDB_INCOMPATIBLE;
+    }
+    return rc;
+}
+
+/* Recognises or creates the databases, in one transaction. 0 or ERR_STORE with why filled. */
+static int open_databases(struct lmdb_env *env, bool fresh, const char *path, char *why, size_t why_cap)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(env->mdb, NULL, 0, &txn);
+    if (rc != 0)
+        return refuse(why, why_cap, "cannot read", path, rc);
+    why[0] = '\0';
+    rc = check_format(txn, path, why, why_cap);
+    if (rc == 0)
+        rc = mdb_dbi_open(txn, "tickets", MDB_CREATE, &env->tickets);
+    if (rc == 0)
+        rc = mdb_dbi_open(txn, "ends", MDB_CREATE, &env->ends);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return why[0] ? ERR_STORE : refuse(why, why_cap, "cannot read", path, rc);
+    }
+    rc = mdb_txn_commit(txn);
+    if (rc == 0 && fresh &&
+        fsync(env->folder) < 0) /* the files' names are to be as durable as what is in them */
+        rc = errno;
+    return rc == 0 ? 0 : refuse(why, why_cap, "cannot write", path, rc);
+}
+
+/* Reading behind the end of a file through a map kills the process: look before. */
+static bool is_whole(struct lmdb_env *env)
+{
+    struct stat st;
+    MDB_envinfo info;
+    MDB_stat stat;
+    mdb_env_info(env->mdb, &info);
+    mdb_env_stat(env->mdb, &stat);
+    return fstatat(env->folder, "data.mdb", &st, 0) == 0 &&
+           (uint64_t)st.st_size >= (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+}
+
+static size_t map_size(const struct store_options *options)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), least = 2 * LMDB_RESERVE_PAGES * page;
+    size_t size = options->max_bytes > least ? options->max_bytes : least;
+    return size - size % page;
+}
+
+/* With env->folder open and locked. 0, or negative with why filled and env->mdb closed. */
+static int open_environment(struct lmdb_env *env, const char *path, const struct store_options *options,
+                            char *why, size_t why_cap)
+{
+    struct stat st;
+    bool fresh = fstatat(env->folder, "data.mdb", &st, 0) < 0 && errno == ENOENT;
+    if (fresh && options->must_exist) {
+        snprintf(why, why_cap, "lmdb: there is no ticket store in %s", path);
+        return ERR_NOT_FOUND;
+    }
+    int rc = mdb_env_create(&env->mdb);
+    if (rc != 0)
+        return refuse(why, why_cap, "cannot open", path, rc);
+    mdb_env_set_maxdbs(env->mdb, 3);
+    mdb_env_set_maxreaders(env->mdb, READERS_MAX);
+    mdb_env_set_mapsize(env->mdb, map_size(options));
+    rc = mdb_env_open(env->mdb, path, MDB_NOTLS, 0600);
+    if (rc != 0) {
+        rc = refuse(why, why_cap, "cannot open", path, rc);
+    } else if (!is_whole(env)) {
+        snprintf(why, why_cap, "lmdb: %s/data.mdb was cut off: its end is missing", path);
+        rc = ERR_STORE;
+    } else {
+        mdb_reader_check(env->mdb, NULL);
+        rc = open_databases(env, fresh, path, why, why_cap);
+    }
+    if (rc < 0)
+        mdb_env_close(env->mdb);
+    return rc;
+}
+
+/* ---- sharing ---- */
+
+static struct lmdb_env *find_open(const struct stat *st)
+{
+    for (struct list *at = open_envs.next; at != &open_envs; at = at->next) {
+        struct lmdb_env *env = list_entry(at, struct lmdb_env, link);
+        if (env->dev == st->st_dev && env->ino == st->st_ino)
+            return env;
+    }
+    return NULL;
+}
+
+/* Another store in this process asks for more room: it gets it. For less, all have to close first. */
+static int enlarge(struct lmdb_env *env, const struct store_options *options)
+{
+    MDB_envinfo info;
+    int rc = 0;
+    pthread_rwlock_wrlock(&env->gate);
+    mdb_env_info(env->mdb, &info);
+    if (map_size(options) > info.me_mapsize)
+        rc = mdb_env_set_mapsize(env->mdb, map_size(options));
+    pthread_rwlock_unlock(&env->gate);
+    return rc;
+}
+
+static int open_new(struct lmdb_env **out, int folder, const struct stat *st, const char *path,
+                    const struct store_options *options, char *why, size_t why_cap)
+{
+    struct lmdb_env *env = mem_zalloc(sizeof *env);
+    env->base.ops = &store_lmdb_ops;
+    env->dev = st->st_dev;
+    env->ino = st->st_ino;
+    env->folder = folder;
+    lock_folder(folder, LOCK_EX);
+    int rc = open_environment(env, path, options, why, why_cap);
+    lock_folder(folder, LOCK_UN);
+    if (rc < 0) {
+        free(env);
+        return rc;
+    }
+    env->path = mem_strdup(path);
+    pthread_rwlock_init(&env->gate, NULL);
+    list_append(&open_envs, &env->link);
+    *out = env;
+    return 0;
+}
+
+int lmdb_env_open(struct store_backend **out, const char *path, const struct store_options *options,
+                  char *why, size_t why_cap)
+{
+    if (path[0] == '\0') {
+        snprintf(why, why_cap, "lmdb: the folder is missing: write lmdb:PATH");
+        return ERR_SYNTAX;
+    }
+    int folder = open_folder(path, options, why, why_cap);
+    if (folder < 0)
+        return folder;
+
+    struct stat st;
+    int rc = 0;
+    pthread_mutex_lock(&open_mutex);
+    struct lmdb_env *env = NULL;
+    if (fstat(folder, &st) < 0)
+        rc = refuse(why, why_cap, "cannot open", path, errno);
+    else if ((env = find_open(&st)) == NULL)
+        rc = open_new(&env, folder, &st, path, options, why, why_cap);
+    else if ((rc = enlarge(env, options)) != 0)
+        rc = refuse(why, why_cap, "cannot enlarge", path, rc);
+    if (rc == 0) {
+        env->refs++;
+        *out = &env->base;
+    }
+    if (rc < 0 || env->folder != folder)
+        close(folder);
+    pthread_mutex_unlock(&open_mutex);
+    return rc;
+}
+
+void lmdb_env_close(struct store_backend *b)
+{
+    struct lmdb_env *env = (struct lmdb_env *)(void *)b; /* its first member */
+    pthread_mutex_lock(&open_mutex);
+    if (--env->refs == 0) {
+        list_remove(&env->link);
+        lock_folder(env->folder, LOCK_EX);
+        mdb_env_close(env->mdb);
+        close(env->folder); /* unlocks */
+        pthread_rwlock_destroy(&env->gate);
+        free(env->path);
+        free(env);
+    }
+    pthread_mutex_unlock(&open_mutex);
+}
