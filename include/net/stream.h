@@ -92,7 +92,7 @@ void stream_read_stop(struct stream *s);
 void stream_write(struct stream *s, const uint8_t *data, size_t len);
 void stream_write_raw(struct stream *s, const uint8_t *data, size_t len); /* past TLS: alerts and answers in clear before a handshake */
 size_t stream_queued(const struct stream *s);
-void stream_shutdown(struct stream *s); /* end-of-file for the peer, behind what is queued */
+void stream_shutdown(struct stream *s); /* end-of-file for the peer: at once, or, with bytes queued, before on_drained */
 void stream_close(struct stream *s);
 
 bool stream_is_open(const struct stream *s);

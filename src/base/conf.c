@@ -128,8 +128,7 @@ const char *conf_path(struct conf *c, const char *path)
     return joined;
 }
 
-/* ---- places ---------------------------------------------------------------------------------------------
- */
+/* ---- places --------------------------------------------------------------------------------- */
 
 struct conf_mark conf_mark_of(const yaml_mark_t *mark)
 {
@@ -168,8 +167,7 @@ bool conf_given(const struct conf *c, const void *field)
     return false;
 }
 
-/* ---- complaints -----------------------------------------------------------------------------------------
- */
+/* ---- complaints ----------------------------------------------------------------------------- */
 
 static void add_complaint(struct conf *c, struct conf_mark at, bool warning, const char *fmt, va_list ap)
 {

@@ -11,8 +11,7 @@
 #include "base/utf8.h"
 #include "conf_impl.h"
 
-/* ---- bytes ----------------------------------------------------------------------------------------------
- */
+/* ---- bytes ---------------------------------------------------------------------------------- */
 
 /* The characters YAML 1.1 allows in a stream; a byte order mark only at the start, where it was taken off. */
 static bool is_printable(uint32_t point)
@@ -46,8 +45,7 @@ static bool check_text(struct conf *c, const char *text, size_t len)
     return true;
 }
 
-/* ---- libyaml's errors -----------------------------------------------------------------------------------
- */
+/* ---- libyaml's errors ----------------------------------------------------------------------- */
 
 /* The byte at a place that libyaml counted in characters; NUL behind the end. */
 static char char_at(const char *text, size_t len, size_t index)
@@ -110,8 +108,7 @@ static void complain_parser(struct conf *c, const yaml_parser_t *parser, const c
         conf_complain(c, at, "%s%s%s", problem, joint, advice);
 }
 
-/* ---- the first pass: events -----------------------------------------------------------------------------
- */
+/* ---- the first pass: events ----------------------------------------------------------------- */
 
 struct survey {
     int depth;
@@ -199,8 +196,7 @@ static void survey_text(struct conf *c, struct survey *s, const char *text, size
     yaml_parser_delete(&parser);
 }
 
-/* ---- the second pass: the document ----------------------------------------------------------------------
- */
+/* ---- the second pass: the document ---------------------------------------------------------- */
 
 void conf_load_text(struct conf *c, const char *text, size_t len, void *out)
 {

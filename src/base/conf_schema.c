@@ -26,8 +26,7 @@ struct key_state {
 static void read_section(struct reader *r, const struct conf_section *section, const yaml_node_t *node,
                          struct conf_mark at, void *out);
 
-/* ---- nodes ----------------------------------------------------------------------------------------------
- */
+/* ---- nodes ---------------------------------------------------------------------------------- */
 
 static struct conf_mark mark_of(const yaml_node_t *node)
 {
@@ -98,8 +97,7 @@ static struct conf_mark mark_inside(const yaml_node_t *node, size_t offset)
     return at;
 }
 
-/* ---- wrong kinds ----------------------------------------------------------------------------------------
- */
+/* ---- wrong kinds ---------------------------------------------------------------------------- */
 
 /* "mail.example.com: 443" where a text belongs: YAML makes it a mapping of one key. */
 static bool complain_unquoted(struct reader *r, const struct conf_key *key, const yaml_node_t *node)
@@ -137,8 +135,7 @@ static void complain_kind(struct reader *r, const struct conf_key *key, const ya
                   key->hint ? ": " : "", key->hint ? key->hint : "");
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------
- */
+/* ---- values --------------------------------------------------------------------------------- */
 
 /* Parses one text into field and remembers where it stood. */
 static bool read_text(struct reader *r, const struct conf_key *key, const char *text, size_t len,
@@ -193,6 +190,11 @@ static void *item_at(const struct conf_key *key, const struct conf_list *list, s
     return (char *)list->items + i * conf_type_size(key);
 }
 
+static bool is_blank(char ch)
+{
+    return ch == ' ' || ch == '\t' || ch == '\n';
+}
+
 /* The next piece of a text with commas, blanks trimmed: *offset and *len; moves *pos behind its comma. False
  * at the end. */
 static bool next_piece(const char *text, size_t total, size_t *pos, size_t *offset, size_t *len)
@@ -203,9 +205,9 @@ static bool next_piece(const char *text, size_t total, size_t *pos, size_t *offs
     size_t end = comma ? (size_t)(comma - text) : total;
     *offset = *pos;
     *pos = end + 1;
-    while (*offset < end && strchr(" \t\n", text[*offset]))
+    while (*offset < end && is_blank(text[*offset]))
         (*offset)++;
-    while (end > *offset && strchr(" \t\n", text[end - 1]))
+    while (end > *offset && is_blank(text[end - 1]))
         end--;
     *len = end - *offset;
     return true;
@@ -281,8 +283,7 @@ static bool read_list(struct reader *r, const struct conf_key *key, const yaml_n
     return true;
 }
 
-/* ---- defaults -------------------------------------------------------------------------------------------
- */
+/* ---- defaults ------------------------------------------------------------------------------- */
 
 static void set_default_text(struct conf *c, const struct conf_key *key, const char *text, size_t len,
                              void *field)
@@ -319,8 +320,7 @@ static void set_default(struct conf *c, const struct conf_key *key, void *field)
     }
 }
 
-/* ---- keys -----------------------------------------------------------------------------------------------
- */
+/* ---- keys ----------------------------------------------------------------------------------- */
 
 /* Appends the names of the sections that have a key of this name: for "it belongs in". */
 static void find_homes(const struct conf_section *section, const char *name, int depth, struct buf *homes)

@@ -65,8 +65,7 @@ const char *conf_type_noun(const struct conf_key *key)
     abort();
 }
 
-/* ---- numbers --------------------------------------------------------------------------------------------
- */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 static void format_plain(char dst[32], int64_t value)
 {
@@ -191,8 +190,7 @@ static int parse_duration(const struct scalar *s, int64_t *field, char **why)
     return rc;
 }
 
-/* ---- words ----------------------------------------------------------------------------------------------
- */
+/* ---- words ---------------------------------------------------------------------------------- */
 
 static int parse_bool(const struct scalar *s, bool *field, char **why)
 {

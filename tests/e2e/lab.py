@@ -1,0 +1,329 @@
+"""The lab: gateways under test as real processes, their configuration, their log, and clients in front of them.
+
+A gateway runs in a folder of its own on port 0. Its log is read as it comes; every connection's line is found by
+the client's address, so that tests can share a gateway. A gateway has to end cleanly: status 0 on SIGTERM, and
+nothing on standard error but its log (so a sanitizer's report fails the test).
+"""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+
+import wire
+from wire import DEADLINE
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BIN = pathlib.Path(os.environ.get("STAGATE_BIN", ROOT / "build" / "release")).resolve()
+STAGATE = BIN / "stagate"
+AUTHORITY = "STA0A1B2C3D4E5F"
+MAIL = "mail.example.com:443"
+
+reasons_seen = set()  # what tests have looked at in a log line; test_reasons.py demands that it is all
+
+
+def sanitized():
+    """Whether the programs are sanitizer builds: their memory says nothing about the gateway's."""
+    data = STAGATE.read_bytes()
+    return b"__asan_init" in data or b"__tsan_init" in data
+
+
+def stagate(*args, stdin=None):
+    """Runs a command to its end."""
+    return subprocess.run([STAGATE, *map(str, args)], input=stdin, capture_output=True, text=True,
+                          timeout=DEADLINE)
+
+
+def reasons_table():
+    return {row["reason"]: row for row in json.loads(stagate("reasons", "--json").stdout)}
+
+
+# ---- configuration -----------------------------------------------------------------------------------------
+
+class Certs:
+    """The lab's certificates, in a folder made once for the session."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        subprocess.run([ROOT / "certs" / "make-certs.sh", self.folder], check=True, capture_output=True)
+
+    def __getattr__(self, name):
+        """certs.gateway_rsa_key is gateway-rsa.key, certs.ca_crt is ca.crt."""
+        stem, _, kind = name.rpartition("_")
+        path = self.folder / f"{stem.replace('_', '-')}.{kind}"
+        if kind not in ("crt", "key") or not path.exists():
+            raise AttributeError(name)
+        return str(path)
+
+
+def service(backend, name=MAIL, **keys):
+    """A service whose connect override is the backend."""
+    return {"name": name, "connect": backend.address, **{k.replace("_", "-"): v for k, v in keys.items()}}
+
+
+def listener(certs, rsa=False, **keys):
+    pair = {"certificate": certs.gateway_crt, "key": certs.gateway_key}
+    if rsa:
+        pair = {"certificate": [certs.gateway_crt, certs.gateway_rsa_crt],
+                "key": [certs.gateway_key, certs.gateway_rsa_key]}
+    return {"address": "127.0.0.1:0", **pair, **{k.replace("_", "-"): v for k, v in keys.items()}}
+
+
+def config(certs, services=(), listed=None, **sections):
+    """A whole configuration as a dictionary; written as JSON, which is YAML. listed: the policy's services, by
+    default those in services. Keyword arguments replace whole sections; policy's keys are added to it."""
+    if listed is None:
+        listed = [s["name"] for s in services]
+    conf = {
+        "workers": 2,
+        "listeners": [listener(certs)],
+        "authorities": [{"id": AUTHORITY, "store": "lmdb:tickets"}],
+        "policy": {"background-network-services": listed, **sections.pop("policy", {})},
+        "services": list(services),
+        "timeouts": {},
+        "limits": {},
+        "log": {"format": "json"},
+    }
+    conf.update(sections)
+    conf["timeouts"].setdefault("drain", "20s")
+    return conf
+
+
+# ---- the gateway -------------------------------------------------------------------------------------------
+
+class Gateway:
+    running = []  # every one whose log a failing test should show
+
+    def __init__(self, folder, conf):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.path = self.folder / "sta.yaml"
+        self.write(conf)
+        self.clients = []
+        self.lines = []   # raw
+        self.events = []  # parsed
+        self.strays = []  # what is no log line
+        self._arrived = threading.Condition()
+        self.process = None
+        Gateway.running.append(self)
+
+    def write(self, conf):
+        """Replaces the configuration file: a dictionary, or text."""
+        self.conf = conf
+        text = conf if isinstance(conf, str) else json.dumps(conf, indent=1)
+        new = self.path.with_suffix(".new")
+        new.write_text(text)
+        new.rename(self.path)
+
+    # ---- process
+
+    def start(self, *args, wait=True):
+        self.process = subprocess.Popen([STAGATE, "run", "-c", self.path, *args], stderr=subprocess.PIPE,
+                                        stdin=subprocess.DEVNULL)
+        self._reader = threading.Thread(target=self._read, args=(self.process.stderr,), daemon=True)
+        self._reader.start()
+        if wait:
+            self.ready = self.wait_log("the ready line", event="ready", since=len(self.events))
+        return self
+
+    def _read(self, pipe):
+        for raw in pipe:
+            line = raw.decode("utf-8", "replace").rstrip("\n")
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = None
+            with self._arrived:
+                self.lines.append(line)
+                if isinstance(event, dict):
+                    self.events.append(event)
+                else:
+                    self.strays.append(line)
+                self._arrived.notify_all()
+        pipe.close()
+        with self._arrived:
+            self._arrived.notify_all()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait_exit(self):
+        status = self.process.wait(DEADLINE)
+        self._reader.join(DEADLINE)
+        self.process.stderr.close()
+        return status
+
+    def kill(self):
+        """Ends it without a chance to do anything, as a power cut would."""
+        self.signal(signal.SIGKILL)
+        self.wait_exit()
+        self.process = None
+
+    def stop(self, strays=()):
+        """SIGTERM, and everything that has to be true of the end. strays: texts that may stand in its output
+        beside the log."""
+        for client in self.clients:
+            client.close()
+        self.clients.clear()
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        status = self.wait_exit()
+        self.process = None
+        left = [line for line in self.strays if not any(s in line for s in strays)]
+        assert not left, "the gateway wrote what is no log line:\n" + "\n".join(left[:200])
+        assert status == 0, f"the gateway ended with status {status}"
+        assert self.events[-1]["event"] == "stopped", f"the last event is {self.events[-1]}"
+
+    def discard(self):
+        """For the fixture's end: stops it if the test has not, whatever else is wrong."""
+        try:
+            self.stop()
+        finally:
+            if self.process is not None and self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            Gateway.running.remove(self)
+
+    def rss_kb(self):
+        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        raise AssertionError("no VmRSS")
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    # ---- log
+
+    def wait_log(self, what, predicate=None, since=0, **fields):
+        """The first event (from number since on) with these fields for which predicate holds."""
+        def good(event):
+            return all(event.get(k) == v for k, v in fields.items()) and (predicate is None or predicate(event))
+
+        def find():
+            for event in self.events[since:]:
+                if good(event):
+                    return event
+            return None
+
+        with self._arrived:
+            self._arrived.wait_for(lambda: find() or not self._reader.is_alive(), DEADLINE)
+            event = find()
+        assert event, f"not in the log: {what} {fields}"
+        return event
+
+    def reload(self, conf=None):
+        """SIGHUP; returns the reloaded or reload_failed event."""
+        if conf is not None:
+            self.write(conf)
+        since = len(self.events)
+        self.signal(signal.SIGHUP)
+        return self.wait_log("the reload's end", lambda e: e["event"] in ("reloaded", "reload_failed"), since)
+
+    def connection(self, client):
+        """The log line of a client's connection."""
+        return self.wait_log("a client's connection", event="connection", client=client.local)
+
+    # ---- clients and tickets
+
+    def address(self, index=0):
+        host, _, port = self.ready["listeners"][index].rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def ticket(self, user="alice", **options):
+        """Issues a ticket string: gateway.ticket(cls="session", service=[...], lifetime="1s")."""
+        args = ["ticket", "issue", "-c", self.path, "--user", user]
+        for name, value in options.items():
+            name = {"cls": "class"}.get(name, name).replace("_", "-")
+            for v in value if isinstance(value, (list, tuple)) else [value]:
+                args += [f"--{name}", v]
+        result = stagate(*args)
+        assert result.returncode == 0 and result.stderr == "", result
+        return result.stdout.rstrip("\n")
+
+    def raw(self, index=0, address=None, **options):
+        """A TCP connection to a listener, without TLS."""
+        client = Client(self, wire.Tcp.dial(address or self.address(index), **options))
+        self.clients.append(client)
+        return client
+
+    def client(self, index=0, context=None, server_hostname=None, session=None, **options):
+        """A client whose TLS to the gateway is up."""
+        client = self.raw(index, **options)
+        client.start_tls(context, server_hostname, session)
+        return client
+
+    def tunnel(self, ticket, target=MAIL, **options):
+        """A client with an open tunnel, by CONNECT."""
+        client = self.client(**options)
+        answer = client.connect(target, wire.basic(ticket))
+        assert answer.status == 200, answer
+        return client
+
+
+class Client:
+    """One connection to the gateway: tcp, then tls, then whatever the test says on it. conn is the topmost."""
+
+    def __init__(self, gateway, tcp):
+        self.gateway = gateway
+        self.tcp = tcp
+        self.conn = tcp
+        host, port = tcp.sock.getsockname()[:2]
+        self.local = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def start_tls(self, context=None, server_hostname=None, session=None):
+        self.tls = wire.Tls(self.tcp, context or wire.client_context(), server_hostname, session=session)
+        self.tls.handshake()
+        self.conn = self.tls
+        return self
+
+    def connect(self, target, authorization=None, **options):
+        """Sends a CONNECT request, and returns the answer."""
+        self.conn.sendall(wire.connect_head(target, authorization, **options))
+        return wire.read_answer(self.conn)
+
+    def socks(self, host, port=1494, password=None, greeting=True):
+        """A whole SOCKS5 exchange; returns the reply code, None where the gateway just closed."""
+        if password is not None:
+            self.conn.sendall(wire.SOCKS_LOGIN_GREETING)
+            assert self.conn.recv_exact(2) == b"\x05\x02"
+            self.conn.sendall(wire.socks_login(password))
+            assert self.conn.recv_exact(2) == b"\x01\x00"
+        elif greeting:
+            self.conn.sendall(wire.SOCKS_GREETING)
+            assert self.conn.recv_exact(2) == b"\x05\x00"
+        self.conn.sendall(wire.socks_request(host, port))
+        return self.socks_reply()
+
+    def socks_reply(self):
+        first = self.conn.recv(1)
+        if not first:
+            return None
+        reply = first + self.conn.recv_exact(wire.SOCKS_REPLY_BYTES - 1)
+        assert reply == b"\x05" + reply[1:2] + b"\x00\x01\0\0\0\0\0\0", reply
+        return reply[1]
+
+    def inner_tls(self, context=None, server_hostname="mail.example.com"):
+        """TLS to the mail server through the open tunnel."""
+        self.conn = wire.Tls(self.conn, context or wire.client_context(), server_hostname).handshake()
+        return self.conn
+
+    def ended(self, reason, detail=..., **fields):
+        """The connection's log line, which must tell this reason, and detail and fields where given."""
+        entry = self.gateway.connection(self)
+        told = (entry["reason"], entry.get("detail"))
+        assert told == (reason, told[1] if detail is ... else detail), entry
+        for name, value in fields.items():
+            assert entry.get(name) == value, f"{name}: {entry.get(name)!r}, expected {value!r}, in {entry}"
+        reasons_seen.add(reason)
+        return entry
+
+    def close(self):
+        self.tcp.close()
