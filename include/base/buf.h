@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 struct buf {
-    uint8_t *data; /* owned; NULL while nothing was ever appended or after buf_reset */
+    uint8_t *data; /* owned; NULL while there is no memory behind it */
     size_t len;
     size_t cap;
     size_t max; /* appending beyond it fails with ERR_TOO_BIG and changes nothing */
@@ -18,6 +18,7 @@ int buf_reserve(struct buf *b, size_t extra); /* room for `extra` more bytes beh
 int buf_append(struct buf *b, const void *data, size_t len);
 int buf_append_str(struct buf *b, const char *s);
 int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void buf_consume(struct buf *b, size_t n);    /* drops n bytes at the front; n <= len */
+/* Drops n bytes at the front (n <= len); when none are left, the memory goes too. */
+void buf_consume(struct buf *b, size_t n);
 
 #endif

@@ -1,4 +1,5 @@
-/* Intrusive, circular, doubly linked list. A head and a node are the same struct; an unlinked node points to itself. */
+/* Intrusive, circular, doubly linked list. A head and a node are the same struct; an unlinked node points to
+ * itself. */
 #ifndef STAGATE_BASE_LIST_H
 #define STAGATE_BASE_LIST_H
 

@@ -1,5 +1,6 @@
-/* The closed list of reasons: every refusal, cut and failure has exactly one. Log, metric label, HTTP status and header, SOCKS reply, TLS alert,
- * `stagate reasons` and docs/reasons.md are all made from this one table. */
+/* The closed list of reasons: every refusal, cut and failure has exactly one. Log, metric label, HTTP status
+ * and header, SOCKS reply, TLS alert, `stagate reasons` and docs/reasons.md are all made from this one table.
+ */
 #ifndef STAGATE_GATE_REASON_H
 #define STAGATE_GATE_REASON_H
 
@@ -44,10 +45,10 @@ enum reason {
 };
 
 struct reason_info {
-    const char *id;       /* "ticket_expired": what log, header and metrics say; never changes once released */
-    uint16_t http;        /* status at the connect door; 0: the connection just ends (no request to answer) */
-    uint8_t socks;        /* RFC 1928 REP; 0: just ends */
-    uint8_t alert;        /* TLS alert description, 0: none */
+    const char *id; /* "ticket_expired": what log, header and metrics say; never changes once released */
+    uint16_t http;  /* status at the connect door; 0: the connection just ends (no request to answer) */
+    uint8_t socks;  /* RFC 1928 REP; 0: just ends */
+    uint8_t alert;  /* TLS alert description, 0: none */
     const char *sentence; /* what happened, for a person */
     const char *advice;   /* what to change */
 };

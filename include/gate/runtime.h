@@ -1,5 +1,6 @@
-/* Settings made runnable: TLS contexts, bound sockets, open authorities. Immutable once made, counted, shared by all workers. A reload makes a new
- * one whole, taking over sockets and authorities that stay, or fails and changes nothing. */
+/* Settings made runnable: TLS contexts, bound sockets, open authorities. Immutable once made, counted, shared
+ * by all workers. A reload makes a new one whole, taking over sockets and authorities that stay, or fails and
+ * changes nothing. */
 #ifndef STAGATE_GATE_RUNTIME_H
 #define STAGATE_GATE_RUNTIME_H
 
@@ -12,14 +13,15 @@
 #include "net/tlsctx.h"
 #include "sta/authority.h"
 
-/* The sockets of one listening address, one for each worker; handed from runtime to runtime while the address stays configured. */
+/* The sockets of one listening address, one for each worker; handed from runtime to runtime while the address
+ * stays configured. */
 struct sockets {
     atomic_uint refs;
-    char *address_text;            /* as configured, owned: what makes two listeners the same on reload */
+    char *address_text; /* as configured, owned: what makes two listeners the same on reload */
     struct sockaddr_storage bound;
     char bound_text[ADDRESS_TEXT];
     unsigned count;
-    int fds[];                     /* each goes to its worker, which sets it to -1 here and owns it then */
+    int fds[]; /* each goes to its worker, which sets it to -1 here and owns it then */
 };
 
 struct runtime_listener {
@@ -36,13 +38,14 @@ struct runtime {
     size_t authority_count;
     struct authority **authorities; /* in the order of settings */
     size_t own_count;
-    struct sockaddr_storage *own;   /* addresses with ports that this gateway listens on: policy_address_allowed */
+    struct sockaddr_storage
+        *own; /* addresses with ports that this gateway listens on: policy_address_allowed */
 };
 
-/* Takes settings (given, on failure too). old: the runtime in force, or NULL. Complaints go to standard error, one line each, prefixed with the
- * configuration's path. ticket_keys as in tlsctx.h. */
-int runtime_new(struct runtime **out, struct settings *settings, const char *path, struct runtime *old, unsigned workers,
-                const uint8_t *ticket_keys);
+/* Takes settings (given, on failure too). old: the runtime in force, or NULL. Complaints go to standard
+ * error, one line each, prefixed with the configuration's path. ticket_keys as in tlsctx.h. */
+int runtime_new(struct runtime **out, struct settings *settings, const char *path, struct runtime *old,
+                unsigned workers, const uint8_t *ticket_keys);
 struct runtime *runtime_ref(struct runtime *r);
 void runtime_unref(struct runtime *r);
 

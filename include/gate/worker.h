@@ -1,5 +1,5 @@
-/* A worker: one thread, one event loop, its listening sockets and its connections. Nothing is shared between workers but the counted runtime, the
- * stores, and counters that each worker writes for itself. */
+/* A worker: one thread, one event loop, its listening sockets and its connections. Nothing is shared between
+ * workers but the counted runtime, the stores, and counters that each worker writes for itself. */
 #ifndef STAGATE_GATE_WORKER_H
 #define STAGATE_GATE_WORKER_H
 
@@ -15,7 +15,8 @@
 #include "net/resolver.h"
 #include "sta/store.h"
 
-/* A runtime as one worker uses it: with its clients of the stores. Counted by connections, without atomics. */
+/* A runtime as one worker uses it: with its clients of the stores. Counted by connections, without atomics.
+ */
 struct worker_runtime {
     struct worker *worker;
     struct runtime *runtime; /* one reference */
@@ -39,14 +40,14 @@ struct worker {
     struct list listeners; /* of struct worker_listener */
     struct list conns;
     size_t conn_count;
-    size_t closing; /* listeners and old runtimes not closed yet */
+    size_t closing;    /* listeners and old runtimes not closed yet */
     size_t handshakes; /* connections in a TLS handshake: memory-hungry, so bounded */
     struct worker_counters counters;
-    atomic_size_t *connections;      /* of all workers together; borrowed */
+    atomic_size_t *connections; /* of all workers together; borrowed */
     size_t connections_max;
 
     uv_async_t wake;
-    uv_mutex_t lock; /* of what the main thread asks for: */
+    uv_mutex_t lock;               /* of what the main thread asks for: */
     struct runtime *asked_runtime; /* a reference, or NULL */
     bool asked_drain;
     bool asked_stop;
@@ -68,8 +69,9 @@ void worker_join(struct worker *w);
 
 /* From any thread. */
 void worker_swap(struct worker *w, struct runtime *runtime); /* takes a reference */
-void worker_drain(struct worker *w); /* no new connections; ends when the last has ended, or at the drain time-out */
-void worker_stop(struct worker *w);  /* cuts everything now */
+void worker_drain(
+    struct worker *w); /* no new connections; ends when the last has ended, or at the drain time-out */
+void worker_stop(struct worker *w); /* cuts everything now */
 
 /* For connections, on the worker's loop. */
 struct worker_runtime *worker_runtime_ref(struct worker_runtime *wr);

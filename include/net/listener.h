@@ -1,4 +1,5 @@
-/* A listening socket of one loop. Workers that listen on the same address share it by SO_REUSEPORT: each has a socket of its own. */
+/* A listening socket of one loop. Workers that listen on the same address share it by SO_REUSEPORT: each has
+ * a socket of its own. */
 #ifndef STAGATE_NET_LISTENER_H
 #define STAGATE_NET_LISTENER_H
 
@@ -15,12 +16,14 @@ struct listener {
     void *owner;
 };
 
-/* Binds a socket with SO_REUSEPORT and listens on it; port 0 takes a free one. `first`: refuses (UV_EADDRINUSE) when somebody else listens there
- * already, with whom SO_REUSEPORT would share the port without a word. Accepted connections inherit TCP_NODELAY and keepalive (60 s idle, then 4
- * probes 15 s apart). 0 and *fd, or a libuv code. Binding apart from serving lets a start or a reload fail whole. */
+/* Binds a socket with SO_REUSEPORT and listens on it; port 0 takes a free one. `first`: refuses
+ * (UV_EADDRINUSE) when somebody else listens there already, with whom SO_REUSEPORT would share the port
+ * without a word. Accepted connections inherit TCP_NODELAY and keepalive (60 s idle, then 4 probes 15 s
+ * apart). 0 and *fd, or a libuv code. Binding apart from serving lets a start or a reload fail whole. */
 int listener_bind(const struct sockaddr *address, bool first, int *fd);
 
-/* Serves fd on a loop: owned from now on. On failure, too, the listener has to be closed with listener_close. */
+/* Serves fd on a loop: owned from now on. On failure, too, the listener has to be closed with listener_close.
+ */
 int listener_open(struct listener *l, struct netloop *loop, int fd);
 void listener_close(struct listener *l); /* idempotent */
 uv_stream_t *listener_handle(struct listener *l);

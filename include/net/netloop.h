@@ -1,8 +1,8 @@
-/* One event loop with what its streams share: scratch buffers, deferred calls, deadlines. One per worker thread; nothing here is
- * thread-safe, and no handle ever changes its loop.
+/* One event loop with what its streams share: scratch buffers, deferred calls, deadlines. One per worker
+ * thread; nothing here is thread-safe, and no handle ever changes its loop.
  *
- * Idle connections own no buffers because these scratch buffers exist: a read lands in `input`, plaintext is made in `plain`, and what
- * goes out is gathered in `output`, all within one call.
+ * Idle connections own no buffers because these scratch buffers exist: a read lands in `input`, plaintext is
+ * made in `plain`, and what goes out is gathered in `output`, all within one call.
  */
 #ifndef STAGATE_NET_NETLOOP_H
 #define STAGATE_NET_NETLOOP_H
@@ -24,14 +24,15 @@ struct netloop {
     uint8_t *plain;    /* owned */
     struct buf output; /* ciphertext of the call being made; empty between calls */
     struct list deferred;
-    uv_idle_t idle;    /* runs while something is deferred */
+    uv_idle_t idle; /* runs while something is deferred */
     struct list deadlines[NETLOOP_DEADLINES];
     uv_timer_t timer;
     uint64_t timer_due_ms; /* 0: not running */
 };
 
 int netloop_init(struct netloop *l);
-/* Closes the loop's own handles and runs it until all handles are closed: the caller has closed its own by then. */
+/* Closes the loop's own handles and runs it until all handles are closed: the caller has closed its own by
+ * then. */
 void netloop_deinit(struct netloop *l);
 uint64_t netloop_now_ms(const struct netloop *l); /* of this turn: good for deadlines, not for measuring */
 
@@ -44,8 +45,9 @@ void deferred_init(struct deferred *d, void (*run)(struct deferred *d));
 void deferred_schedule(struct netloop *l, struct deferred *d);
 void deferred_cancel(struct deferred *d);
 
-/* A deadline embedded in its owner. Setting it again moves it. Expiry is noticed within DEADLINE_GRAIN_MS after its time, and runs from
- * the loop's timer; the deadline is no longer set then. `list` says which of the NETLOOP_DEADLINES lists, by kind of duration. */
+/* A deadline embedded in its owner. Setting it again moves it. Expiry is noticed within DEADLINE_GRAIN_MS
+ * after its time, and runs from the loop's timer; the deadline is no longer set then. `list` says which of
+ * the NETLOOP_DEADLINES lists, by kind of duration. */
 #define DEADLINE_GRAIN_MS 64
 struct deadline {
     struct list link;

@@ -1,7 +1,8 @@
-/* Names to addresses, for one loop: a small cache, one query for a name however many ask, a deadline of its own.
+/* Names to addresses, for one loop: a small cache, one query for a name however many ask, a deadline of its
+ * own.
  *
- * uv_getaddrinfo runs on the process-wide pool of threads and cannot be cancelled once it runs, so the number of open queries is bounded and a
- * late answer only fills the cache.
+ * uv_getaddrinfo runs on the process-wide pool of threads and cannot be cancelled once it runs, so the number
+ * of open queries is bounded and a late answer only fills the cache.
  */
 #ifndef STAGATE_NET_RESOLVER_H
 #define STAGATE_NET_RESOLVER_H
@@ -12,10 +13,10 @@
 
 #include "net/netloop.h"
 
-#define RESOLVER_ADDRESSES  8
-#define RESOLVER_CACHE      256           /* names */
-#define RESOLVER_OPEN       16            /* queries at once in one loop; more are refused */
-#define RESOLVER_TTL_MS     30000         /* getaddrinfo tells no TTL */
+#define RESOLVER_ADDRESSES       8
+#define RESOLVER_CACHE           256   /* names */
+#define RESOLVER_OPEN            16    /* queries at once in one loop; more are refused */
+#define RESOLVER_TTL_MS          30000 /* getaddrinfo tells no TTL */
 #define RESOLVER_NEGATIVE_TTL_MS 2000
 
 struct address_list {
@@ -30,7 +31,8 @@ struct address_list {
 struct resolver;
 
 struct resolver *resolver_new(struct netloop *loop);
-void resolver_close(struct resolver *r); /* frees itself when its last query has ended; no callbacks any more */
+void resolver_close(
+    struct resolver *r); /* frees itself when its last query has ended; no callbacks any more */
 
 /* Embedded in the one who asks. */
 struct resolver_wait {
@@ -39,8 +41,9 @@ struct resolver_wait {
     void (*done)(struct resolver_wait *w, int rc, const struct address_list *addresses);
 };
 
-/* 1 with *out filled when the cache knows; 0 when asked: w->done runs later (deadlines are the asker's: resolver_cancel); negative when
- * the cache knows that there is none, or too many queries are open. Name: at most 253 bytes, checked by proto/hostport. */
+/* 1 with *out filled when the cache knows; 0 when asked: w->done runs later (deadlines are the asker's:
+ * resolver_cancel); negative when the cache knows that there is none, or too many queries are open. Name: at
+ * most 253 bytes, checked by proto/hostport. */
 int resolver_ask(struct resolver *r, const char *name, struct resolver_wait *w, struct address_list *out);
 void resolver_cancel(struct resolver_wait *w); /* harmless when not waiting */
 

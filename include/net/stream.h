@@ -2,16 +2,19 @@
  *
  * Embedded in its owner; the owner's memory must live until on_closed. Contract:
  *  - No callback runs inside a call of the owner's; all come from the loop.
- *  - on_data borrows the bytes and takes all of them. stream_read_stop inside it is obeyed at once; bytes kept back come first after
- *    stream_read_start, from the next turn.
- *  - stream_write copies or seals, tries to send at once, and queues the rest (one write in flight). The owner keeps the bound: above
- *    STREAM_HIGH_WATER of stream_queued() it stops what feeds it, and on_drained (queue empty again) starts it.
- *  - on_eof comes once: the peer will send nothing more, writing goes on. clean is false when TLS ended without close_notify.
+ *  - on_data borrows the bytes and takes all of them. stream_read_stop inside it is obeyed at once; bytes
+ * kept back come first after stream_read_start, from the next turn.
+ *  - stream_write copies or seals, tries to send at once, and queues the rest (one write in flight). The
+ * owner keeps the bound: above STREAM_HIGH_WATER of stream_queued() it stops what feeds it, and on_drained
+ * (queue empty again) starts it.
+ *  - on_eof comes once: the peer will send nothing more, writing goes on. clean is false when TLS ended
+ * without close_notify.
  *  - on_error comes at most once and ends the stream but for stream_close; what is queued is lost.
- *  - stream_close may be called at any time, any number of times; on_closed comes exactly once, and nothing after it.
+ *  - stream_close may be called at any time, any number of times; on_closed comes exactly once, and nothing
+ * after it.
  *
- * A TLS server stream costs nothing but this struct until a whole first record has come: on_first then hands it out before OpenSSL sees
- * it, and the owner starts TLS, answers in clear, or closes.
+ * A TLS server stream costs nothing but this struct until a whole first record has come: on_first then hands
+ * it out before OpenSSL sees it, and the owner starts TLS, answers in clear, or closes.
  */
 #ifndef STAGATE_NET_STREAM_H
 #define STAGATE_NET_STREAM_H
@@ -29,8 +32,9 @@
 struct stream;
 
 struct stream_events {
-    /* TLS server streams only: the first bytes, up to and including the first whole TLS record or SSLv2 hello (then whole is true), or
-     * as soon as they cannot be one (whole false). Call stream_start_tls, or stream_write_raw and stream_shutdown, or stream_close. */
+    /* TLS server streams only: the first bytes, up to and including the first whole TLS record or SSLv2 hello
+     * (then whole is true), or as soon as they cannot be one (whole false). Call stream_start_tls, or
+     * stream_write_raw and stream_shutdown, or stream_close. */
     void (*on_first)(struct stream *s, const uint8_t *data, size_t len, bool whole);
     void (*on_open)(struct stream *s); /* connected (client), handshake done (TLS) */
     void (*on_data)(struct stream *s, const uint8_t *data, size_t len);
@@ -41,12 +45,12 @@ struct stream_events {
 };
 
 enum stream_phase {
-    STREAM_IDLE,       /* initialised, no handle */
+    STREAM_IDLE, /* initialised, no handle */
     STREAM_CONNECTING,
-    STREAM_FIRST,      /* TLS server: collecting the first record */
+    STREAM_FIRST, /* TLS server: collecting the first record */
     STREAM_HANDSHAKE,
     STREAM_OPEN,
-    STREAM_CLOSING,    /* uv_close called, or waiting to be */
+    STREAM_CLOSING, /* uv_close called, or waiting to be */
 };
 
 enum stream_progress { STREAM_NONE, STREAM_ASKED, STREAM_DONE };
@@ -63,36 +67,41 @@ struct stream {
     struct buf pending;           /* queued behind it */
     struct buf held;              /* input kept back while paused, or the first record being collected */
     struct deferred later;
-    uint64_t bytes_in;            /* of the owner's data: plaintext where there is TLS */
+    uint64_t bytes_in; /* of the owner's data: plaintext where there is TLS */
     uint64_t bytes_out;
-    const char *detail;           /* of the failure, constant */
-    int failure;                  /* 0, or what on_error will tell or has told */
-    uint8_t phase;                /* enum stream_phase */
-    uint8_t shutting;             /* enum stream_progress: our end-of-file */
-    bool reading;                 /* the owner wants data */
-    bool armed;                   /* uv_read_start is in force: stopping is put off until data comes, it often need not happen */
-    bool wet;                     /* was above the high-water mark or waited: on_drained is owed */
+    const char *detail; /* of the failure, constant */
+    int failure;        /* 0, or what on_error will tell or has told */
+    uint8_t phase;      /* enum stream_phase */
+    uint8_t shutting;   /* enum stream_progress: our end-of-file */
+    bool reading;       /* the owner wants data */
+    bool
+        armed; /* uv_read_start is in force: stopping is put off until data comes, it often need not happen */
+    bool wet;  /* was above the high-water mark or waited: on_drained is owed */
     bool tls_server;
-    bool eof_seen;                /* on_eof told, or due */
+    bool eof_seen; /* on_eof told, or due */
     bool error_told;
-    bool pumping;                 /* guards against re-entry */
+    bool pumping; /* guards against re-entry */
     bool tcp_eof;
 };
 
 void stream_init(struct stream *s, struct netloop *loop, const struct stream_events *events, void *owner);
-/* Takes a connection off a listening handle. tls_server: TLS will be spoken, on_first comes. Starts reading. */
+/* Takes a connection off a listening handle. tls_server: TLS will be spoken, on_first comes. Starts reading.
+ */
 int stream_accept(struct stream *s, uv_stream_t *listener, bool tls_server);
 /* Connects; on_open or on_error follow. Plain until stream_start_tls is called in on_open (client) . */
 int stream_connect(struct stream *s, const struct sockaddr *address);
-/* Starts TLS: a server's inside on_first, with what was collected; a client's in on_open (a second on_open comes after the handshake). */
+/* Starts TLS: a server's inside on_first, with what was collected; a client's in on_open (a second on_open
+ * comes after the handshake). */
 int stream_start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role);
 
 void stream_read_start(struct stream *s);
 void stream_read_stop(struct stream *s);
 void stream_write(struct stream *s, const uint8_t *data, size_t len);
-void stream_write_raw(struct stream *s, const uint8_t *data, size_t len); /* past TLS: alerts and answers in clear before a handshake */
+void stream_write_raw(struct stream *s, const uint8_t *data,
+                      size_t len); /* past TLS: alerts and answers in clear before a handshake */
 size_t stream_queued(const struct stream *s);
-void stream_shutdown(struct stream *s); /* end-of-file for the peer: at once, or, with bytes queued, before on_drained */
+void stream_shutdown(
+    struct stream *s); /* end-of-file for the peer: at once, or, with bytes queued, before on_drained */
 void stream_close(struct stream *s);
 
 bool stream_is_open(const struct stream *s);

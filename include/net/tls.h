@@ -1,8 +1,9 @@
 /* TLS without I/O: bytes in, bytes out. Joins an OpenSSL SSL to borrowed input and a borrowed output buffer.
  *
- * The custom BIO reads straight out of the lent input, and its write always accepts into the output, so that OpenSSL's retry rules never
- * matter. Every call can produce output (a read writes alerts, answers and tickets): the caller sends `out` after each call. The error queue
- * is cleared before each call and its text taken right after.
+ * The custom BIO reads straight out of the lent input, and its write always accepts into the output, so that
+ * OpenSSL's retry rules never matter. Every call can produce output (a read writes alerts, answers and
+ * tickets): the caller sends `out` after each call. The error queue is cleared before each call and its text
+ * taken right after.
  */
 #ifndef STAGATE_NET_TLS_H
 #define STAGATE_NET_TLS_H
@@ -23,7 +24,8 @@ enum tls_result {
     TLS_FAIL = 3, /* fatal; tls->error has the text, and the alert, if any, is in the output */
 };
 
-#define TLS_KEY_UPDATES_PER_SECOND 100 /* from the peer; more is an attack on our CPU, and ends the connection */
+#define TLS_KEY_UPDATES_PER_SECOND                                                                           \
+    100 /* from the peer; more is an attack on our CPU, and ends the connection */
 
 struct tls {
     SSL *ssl;          /* owned; NULL: not started */
@@ -32,9 +34,9 @@ struct tls {
     struct buf *out;   /* borrowed during a call */
     const char *error; /* static storage of OpenSSL or ours; NULL while all is well */
     uint32_t update_window_s;
-    uint16_t updates;  /* KeyUpdates of the peer in that second */
-    bool trim;         /* a KeyUpdate pinned a buffer: give it back */
-    bool ticket_due;   /* TLS 1.3 server: a session ticket goes out with the first data */
+    uint16_t updates; /* KeyUpdates of the peer in that second */
+    bool trim;        /* a KeyUpdate pinned a buffer: give it back */
+    bool ticket_due;  /* TLS 1.3 server: a session ticket goes out with the first data */
 };
 
 void tls_init(struct tls *t); /* not started */
@@ -42,7 +44,8 @@ int tls_start(struct tls *t, SSL_CTX *ctx, enum tls_role role);
 void tls_deinit(struct tls *t);
 
 enum tls_result tls_handshake(struct tls *t);
-/* Decrypts until cap bytes are there or input is used up: *n may be positive with any result; handle data first, then the result. */
+/* Decrypts until cap bytes are there or input is used up: *n may be positive with any result; handle data
+ * first, then the result. */
 enum tls_result tls_read(struct tls *t, uint8_t *dst, size_t cap, size_t *n);
 /* Seals all of data: TLS_OK or TLS_FAIL. */
 enum tls_result tls_write(struct tls *t, const uint8_t *data, size_t len);

@@ -1,11 +1,13 @@
-/* HTTP/1.x messages, strictly, on top of http-parser (the only file that knows it, so that llhttp can replace it).
+/* HTTP/1.x messages, strictly, on top of http-parser (the only file that knows it, so that llhttp can replace
+ * it).
  *
- * A push parser without I/O: bytes in, a head, body bytes, an end out. RFC 9112 as a relay has to read it; every input that
- * http-parser accepts although it must not be is refused here: blanks in or after a field name, bare LF as line end, more than one
- * Transfer-Encoding or one that is not exactly "chunked", Transfer-Encoding in HTTP/1.0, Transfer-Encoding together with
- * Content-Length, no Host or two in an HTTP/1.1 request (CONNECT may go without), versions other than 1.0 and 1.1, CONNECT with a body
- * ("Content-Length: 0" is none) or with a target that proto/hostport.h refuses, control characters in values, obs-fold. Chunk framing
- * never comes out: bodies are decoded.
+ * A push parser without I/O: bytes in, a head, body bytes, an end out. RFC 9112 as a relay has to read it;
+ * every input that http-parser accepts although it must not be is refused here: blanks in or after a field
+ * name, bare LF as line end, more than one Transfer-Encoding or one that is not exactly "chunked",
+ * Transfer-Encoding in HTTP/1.0, Transfer-Encoding together with Content-Length, no Host or two in an
+ * HTTP/1.1 request (CONNECT may go without), versions other than 1.0 and 1.1, CONNECT with a body
+ * ("Content-Length: 0" is none) or with a target that proto/hostport.h refuses, control characters in values,
+ * obs-fold. Chunk framing never comes out: bodies are decoded.
  */
 #ifndef STAGATE_PROTO_HTTP_H
 #define STAGATE_PROTO_HTTP_H
@@ -24,11 +26,12 @@ struct http_field {
 
 struct http_head {
     const char *method; /* requests: "CONNECT", "POST", ...; NULL in responses */
-    const char *target; /* requests: the request target as sent, e.g. "mail.example.com:443" or "/path?query" */
-    unsigned status;    /* responses */
-    unsigned minor;     /* HTTP/1.minor */
-    bool keep_alive;    /* may the connection be used for another message */
-    bool chunked;       /* framing of the body */
+    const char
+        *target;     /* requests: the request target as sent, e.g. "mail.example.com:443" or "/path?query" */
+    unsigned status; /* responses */
+    unsigned minor;  /* HTTP/1.minor */
+    bool keep_alive; /* may the connection be used for another message */
+    bool chunked;    /* framing of the body */
     int64_t content_length; /* -1: not given */
     size_t field_count;
     const struct http_field *fields; /* in order */
@@ -36,17 +39,18 @@ struct http_head {
 
 enum http_kind { HTTP_REQUEST, HTTP_RESPONSE };
 
-/* Callbacks get borrowed data, valid until they return. They return 0 to go on or negative to stop: http_reader_feed then returns that.
- * The reader must not be freed inside one. */
+/* Callbacks get borrowed data, valid until they return. They return 0 to go on or negative to stop:
+ * http_reader_feed then returns that. The reader must not be freed inside one. */
 struct http_events {
     int (*on_head)(void *owner, const struct http_head *head);
     int (*on_body)(void *owner, const uint8_t *data, size_t len); /* decoded; may be NULL */
 };
 
 enum http_result {
-    HTTP_MORE = 0,    /* all input taken */
-    HTTP_DONE = 1,    /* a message ended; *used tells where; feed the rest to read the next one */
-    HTTP_UPGRADE = 2, /* the head of a CONNECT request (or the 2xx head answering one) ended: the rest is the tunnel's */
+    HTTP_MORE = 0, /* all input taken */
+    HTTP_DONE = 1, /* a message ended; *used tells where; feed the rest to read the next one */
+    HTTP_UPGRADE =
+        2, /* the head of a CONNECT request (or the 2xx head answering one) ended: the rest is the tunnel's */
 };
 
 struct http_reader; /* about 20 KB at most while in a head, freed whole with http_reader_free */
@@ -54,26 +58,32 @@ struct http_reader; /* about 20 KB at most while in a head, freed whole with htt
 /* events and owner are borrowed for the reader's life. */
 struct http_reader *http_reader_new(enum http_kind kind, const struct http_events *events, void *owner);
 void http_reader_free(struct http_reader *r); /* wipes what it held: heads carry credentials */
-/* For response readers, before each message: what the request was, as it changes the framing (HEAD has no body, CONNECT a tunnel). */
+/* For response readers, before each message: what the request was, as it changes the framing (HEAD has no
+ * body, CONNECT a tunnel). */
 void http_reader_expect(struct http_reader *r, const char *request_method);
 
-/* Feeds bytes. enum http_result, or negative: ERR_SYNTAX (400), ERR_TOO_BIG (431), ERR_UNSUPPORTED (505: version; 501: coding, method) or
- * what a callback returned; after a negative result the reader is only good for freeing. */
+/* Feeds bytes. enum http_result, or negative: ERR_SYNTAX (400), ERR_TOO_BIG (431), ERR_UNSUPPORTED (505:
+ * version; 501: coding, method) or what a callback returned; after a negative result the reader is only good
+ * for freeing. */
 int http_reader_feed(struct http_reader *r, const uint8_t *data, size_t len, size_t *used);
-/* End of the connection: HTTP_DONE if that ends a message properly (a response without length), HTTP_MORE if none had begun, ERR_SYNTAX else. */
+/* End of the connection: HTTP_DONE if that ends a message properly (a response without length), HTTP_MORE if
+ * none had begun, ERR_SYNTAX else. */
 int http_reader_finish(struct http_reader *r);
 /* Constant sentence after a negative result. */
 const char *http_reader_why(const struct http_reader *r);
 
-/* The value of the only field of that name, NULL if there is none or more than one; *count (may be NULL) says how many there are. */
+/* The value of the only field of that name, NULL if there is none or more than one; *count (may be NULL) says
+ * how many there are. */
 const char *http_head_field(const struct http_head *head, const char *name, size_t *count);
 /* Whether a comma-separated field value holds token, case-insensitively. */
 bool http_value_has_token(const char *value, const char *token);
 
-/* Decodes "Basic ..." credentials: user and password NUL-terminated into buffers of cap bytes. ERR_SYNTAX if it is not Basic with a
- * colon and without NUL, ERR_TOO_BIG if a buffer is too small; both buffers are wiped then. */
+/* Decodes "Basic ..." credentials: user and password NUL-terminated into buffers of cap bytes. ERR_SYNTAX if
+ * it is not Basic with a colon and without NUL, ERR_TOO_BIG if a buffer is too small; both buffers are wiped
+ * then. */
 int http_basic_decode(const char *value, char *user, size_t user_cap, char *password, size_t password_cap);
-/* What stands behind "scheme " in an Authorization value, NULL when the scheme is another one (case-insensitive). */
+/* What stands behind "scheme " in an Authorization value, NULL when the scheme is another one
+ * (case-insensitive). */
 const char *http_auth_param(const char *value, const char *scheme);
 const char *http_status_text(unsigned status);
 

@@ -1,8 +1,8 @@
 /* STA ticket strings: ";VERSION;STAID;TICKET" (versions 10, 20, 22, 40) and the two-ticket form
  * ";42;STAID1;TICKET1;STAID2;TICKET2". Observed in public; there is no published grammar.
  *
- * Accepted: tickets of 30 or 32 characters out of A-Z 0-9, authority IDs of 1 to 16 out of A-Z a-z 0-9, compared exactly.
- * No blanks, nothing behind.
+ * Accepted: tickets of 30 or 32 characters out of A-Z 0-9, authority IDs of 1 to 16 out of A-Z a-z 0-9,
+ * compared exactly. No blanks, nothing behind.
  */
 #ifndef STAGATE_PROTO_TICKET_H
 #define STAGATE_PROTO_TICKET_H

@@ -30,7 +30,7 @@ int buf_reserve(struct buf *b, size_t extra)
         return 0;
     size_t cap = b->cap ? b->cap : 64;
     while (cap < need)
-        cap *= 2;
+        cap = cap > b->max / 2 ? b->max : cap * 2;
     if (cap > b->max)
         cap = b->max;
     b->data = mem_realloc(b->data, cap);
@@ -56,27 +56,32 @@ int buf_append_str(struct buf *b, const char *s)
 
 int buf_printf(struct buf *b, const char *fmt, ...)
 {
-    va_list ap;
+    char small[256];
+    va_list ap, again;
     va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_copy(again, ap);
+    int n = vsnprintf(small, sizeof small, fmt, ap);
     va_end(ap);
-    if (n < 0)
-        return ERR_SYNTAX;
-    /* vsnprintf writes a NUL behind the text: reserve it, do not count it */
-    int rc = buf_reserve(b, (size_t)n + 1);
-    if (rc < 0)
-        return rc;
-    va_start(ap, fmt);
-    vsnprintf((char *)b->data + b->len, (size_t)n + 1, fmt, ap);
-    va_end(ap);
-    b->len += (size_t)n;
-    return 0;
+    assert(n >= 0);
+    int rc;
+    if ((size_t)n < sizeof small) {
+        rc = buf_append(b, small, (size_t)n);
+    } else {
+        /* not in place: vsnprintf wants room for a NUL, which the maximum need not have */
+        char *text = mem_vprintf(fmt, again);
+        rc = buf_append(b, text, (size_t)n);
+        free(text);
+    }
+    va_end(again);
+    return rc;
 }
 
 void buf_consume(struct buf *b, size_t n)
 {
     assert(n <= b->len);
     b->len -= n;
-    if (b->len > 0)
+    if (b->len == 0)
+        buf_deinit(b);
+    else if (n > 0)
         memmove(b->data, b->data + n, b->len);
 }

@@ -1,7 +1,6 @@
 /* Clocks and durations. */
 #include "base/clock.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -44,6 +43,10 @@ int64_t clock_offset_ms(void)
 
 void clock_format(char dst[CLOCK_TEXT], int64_t wall_ms)
 {
+    /* RFC 3339 has four digits for the year */
+    const int64_t first = INT64_C(-62167219200000), last = INT64_C(253402300799999);
+    if (wall_ms < first || wall_ms > last)
+        wall_ms = wall_ms < first ? first : last;
     time_t s = (time_t)(wall_ms / 1000);
     int ms = (int)(wall_ms % 1000);
     if (ms < 0) {
@@ -52,7 +55,7 @@ void clock_format(char dst[CLOCK_TEXT], int64_t wall_ms)
     }
     struct tm tm;
     gmtime_r(&s, &tm);
-    char text[80];
+    char text[80]; /* gcc sees ints of any size here */
     snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1,
              tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ms);
     memcpy(dst, text, CLOCK_TEXT - 1);
@@ -63,49 +66,62 @@ static const struct {
     const char *name;
     int64_t ms;
 } units[] = {
-    /* longest first, and "ms" before "m" */
+    /* "ms" before "m", which is its beginning */
     {"w", 7 * 86400000LL}, {"d", 86400000LL}, {"h", 3600000LL}, {"ms", 1LL}, {"m", 60000LL}, {"s", 1000LL},
 };
-#define DURATION_MAX_MS (100 * 366 * 86400000LL)
+#define DURATION_MAX_MS (100 * 366 * 86400000LL) /* keeps n * 10 and the sum far from overflow */
+
+/* Index into units of the one that text starts with, or -1. */
+static int find_unit(const char *text)
+{
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (strncmp(text, units[i].name, strlen(units[i].name)) == 0)
+            return (int)i;
+    return -1;
+}
+
+static const char *unit_problem(const char *text)
+{
+    switch (*text) {
+    case '\0':
+        return "the unit is missing: write 30s, 15m, 168h or 7d";
+    case '.':
+    case ',':
+        return "fractions are not understood: write 90m or 1h30m for an hour and a half";
+    case ' ':
+        return "number and unit belong together: write 30s, 15m, 168h or 7d";
+    default:
+        return "unknown unit: the units are ms, s, m, h, d and w";
+    }
+}
 
 int duration_parse(const char *text, int64_t *ms, const char **why)
 {
     const char *p = text;
     int64_t total = 0;
 
-    *why = "a duration is a number and a unit, such as 30s, 15m, 168h or 7d";
-    if (*p == '\0')
-        return ERR_SYNTAX;
-    while (*p != '\0') {
+    do {
         int64_t n = 0;
         const char *digits = p;
-        for (; *p >= '0' && *p <= '9'; p++) {
-            if (p - digits >= 14) {
-                *why = "the number is too large: a duration is at most 100 years";
-                return ERR_SYNTAX;
-            }
-            n = n * 10 + (*p - '0');
-        }
-        if (p == digits)
-            return ERR_SYNTAX;
-        if (*p == '\0') {
-            *why = "the unit is missing: write 30s, 15m, 168h or 7d";
+        for (; *p >= '0' && *p <= '9'; p++)
+            if (n <= DURATION_MAX_MS) /* beyond, it only has to stay beyond */
+                n = n * 10 + (*p - '0');
+        if (p == digits) {
+            *why = "a duration is a number and a unit, such as 30s, 15m, 168h or 7d";
             return ERR_SYNTAX;
         }
-        size_t i = 0;
-        while (i < sizeof units / sizeof units[0] && strncmp(p, units[i].name, strlen(units[i].name)) != 0)
-            i++;
-        if (i == sizeof units / sizeof units[0]) {
-            *why = "unknown unit: the units are ms, s, m, h, d and w";
+        int unit = find_unit(p);
+        if (unit < 0) {
+            *why = unit_problem(p);
             return ERR_SYNTAX;
         }
-        p += strlen(units[i].name);
-        if (n > DURATION_MAX_MS / units[i].ms || total + n * units[i].ms > DURATION_MAX_MS) {
+        p += strlen(units[unit].name);
+        if (n > DURATION_MAX_MS / units[unit].ms || total + n * units[unit].ms > DURATION_MAX_MS) {
             *why = "too long: a duration is at most 100 years";
             return ERR_SYNTAX;
         }
-        total += n * units[i].ms;
-    }
+        total += n * units[unit].ms;
+    } while (*p != '\0');
     *ms = total;
     return 0;
 }

@@ -3,6 +3,23 @@
 
 #include <uv.h>
 
+/* uv_strerror allocates, and never frees, a text for codes that libuv does not know: this one is constant. */
+static const char *uv_text(int code)
+{
+    static const struct {
+        int code;
+        const char *text;
+    } table[] = {
+#define ROW(name, text) {UV_##name, text},
+        UV_ERRNO_MAP(ROW)
+#undef ROW
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (table[i].code == code)
+            return table[i].text;
+    return "unknown error";
+}
+
 const char *err_text(int code)
 {
     switch (code) {
@@ -29,6 +46,6 @@ const char *err_text(int code)
     case ERR_TIMEOUT:
         return "timed out";
     default:
-        return code < 0 && code > -10000 ? uv_strerror(code) : "unknown error";
+        return uv_text(code);
     }
 }

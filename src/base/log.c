@@ -1,6 +1,8 @@
-/* The log. Builds each line on the caller's stack and hands it to the kernel in one write. Knows no event by name. */
+/* The log. Builds each line on the caller's stack and hands it to the kernel in one write. Knows no event by
+ * name. */
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -11,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 static _Atomic int log_is_json = 1;
 static _Atomic int log_max_level = LOG_INFO;
@@ -38,8 +41,10 @@ uint64_t log_dropped(void)
     return atomic_load(&log_lost);
 }
 
-/* room kept at the end for closing brackets and the newline */
-#define TAIL 32
+/* room kept at the end for closing brackets and the newline: DEPTH_MAX of them, one for the line itself, and
+ * some */
+#define TAIL      32
+#define DEPTH_MAX 16
 /* the longest a value may become: a line holds some thirty fields, and a peer chooses several of them */
 #define VALUE_MAX 600
 
@@ -56,53 +61,38 @@ static void put_str(struct log_line *l, const char *s)
     put(l, s, strlen(s));
 }
 
-/* Length of a well-formed UTF-8 sequence at s (RFC 3629), 0 if it is not one. */
-static size_t utf8_len(const unsigned char *s, size_t n)
+/* A string value: escaped for JSON, and in both forms free of control characters (a terminal must not obey a
+ * peer). */
+static void put_escaped(struct log_line *l, const char *s, size_t len)
 {
-    if (s[0] >= 0xc2 && s[0] <= 0xdf && n >= 2 && (s[1] & 0xc0) == 0x80)
-        return 2;
-    if (s[0] >= 0xe0 && s[0] <= 0xef && n >= 3 && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80 &&
-        !(s[0] == 0xe0 && s[1] < 0xa0) && !(s[0] == 0xed && s[1] > 0x9f))
-        return 3;
-    if (s[0] >= 0xf0 && s[0] <= 0xf4 && n >= 4 && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80 &&
-        (s[3] & 0xc0) == 0x80 && !(s[0] == 0xf0 && s[1] < 0x90) && !(s[0] == 0xf4 && s[1] > 0x8f))
-        return 4;
-    return 0;
-}
-
-/* A string value: escaped for JSON, and in both forms free of control characters (a terminal must not obey a peer). */
-static void put_escaped(struct log_line *l, const char *value, size_t len)
-{
-    const unsigned char *s = (const unsigned char *)value;
-    size_t end = l->len + VALUE_MAX < sizeof l->data - TAIL - 16 ? l->len + VALUE_MAX : sizeof l->data - TAIL - 16;
-    for (size_t i = 0; i < len && l->len < end;) {
-        size_t n;
-        if (s[i] == '"' || s[i] == '\\') {
-            put(l, "\\", 1);
-            put(l, (const char *)s + i, 1);
-            i++;
-        } else if (s[i] < 0x20 || s[i] == 0x7f) {
-            char esc[8];
-            snprintf(esc, sizeof esc, "\\u%04x", s[i]);
-            put_str(l, esc);
-            i++;
-        } else if (s[i] < 0x80) {
-            put(l, (const char *)s + i, 1);
-            i++;
-        } else if ((n = utf8_len(s + i, len - i)) > 0 && !(n == 2 && s[i] == 0xc2 && s[i + 1] < 0xa0)) {
-            put(l, (const char *)s + i, n);
-            i += n;
-        } else {
+    const size_t room =
+        sizeof l->data - TAIL - 16; /* the last escape, the mark of a cut and the quote follow */
+    size_t end = l->len + VALUE_MAX < room ? l->len + VALUE_MAX : room;
+    size_t i = 0;
+    while (i < len && l->len < end) {
+        uint32_t point;
+        size_t n = utf8_decode(s + i, len - i, &point);
+        if (n == 0 || (point >= 0x80 && point < 0xa0)) {
             put_str(l, "\\ufffd");
-            i++;
+        } else if (point < 0x20 || point == 0x7f) {
+            char esc[8];
+            snprintf(esc, sizeof esc, "\\u%04x", (unsigned)point);
+            put_str(l, esc);
+        } else {
+            if (point == '"' || point == '\\')
+                put(l, "\\", 1);
+            put(l, s + i, n);
         }
+        i += n > 0 ? n : 1;
     }
+    if (i < len)
+        put_str(l, "...");
 }
 
 /* Whether a field still fits: one that does not is left out whole, so that a line is always well-formed. */
 static bool fits(const struct log_line *l, const char *key)
 {
-    return !l->off && l->len + strlen(key) + 40 < sizeof l->data - TAIL;
+    return !l->off && l->skipped == 0 && l->len + strlen(key) + 40 < sizeof l->data - TAIL;
 }
 
 static void put_key(struct log_line *l, const char *key)
@@ -131,6 +121,8 @@ void log_begin(struct log_line *l, enum log_level level, const char *event)
     l->json = atomic_load_explicit(&log_is_json, memory_order_relaxed);
     l->len = 0;
     l->depth = 0;
+    l->arrays = 0;
+    l->skipped = 0;
     l->first = true;
 
     char when[CLOCK_TEXT];
@@ -165,7 +157,8 @@ void log_strn(struct log_line *l, const char *key, const char *value, size_t len
     if (value == NULL || !fits(l, key))
         return;
     put_key(l, key);
-    bool quote = l->json || len == 0 || memchr(value, ' ', len) || memchr(value, '=', len);
+    bool quote =
+        l->json || len == 0 || memchr(value, ' ', len) || memchr(value, '=', len) || memchr(value, '"', len);
     if (quote)
         put(l, "\"", 1);
     put_escaped(l, value, len);
@@ -197,46 +190,60 @@ void log_bool(struct log_line *l, const char *key, bool value)
     put_str(l, value ? "true" : "false");
 }
 
-static void open_with(struct log_line *l, const char *key, const char *bracket)
+/* What does not fit is left out with everything in it, up to the call that closes it. */
+static void open_with(struct log_line *l, const char *key, bool array)
 {
     if (l->off)
         return;
+    if (!fits(l, key) || l->depth == DEPTH_MAX) {
+        l->skipped++;
+        return;
+    }
     put_key(l, key);
-    put_str(l, bracket);
+    put_str(l, array ? "[" : "{");
+    l->arrays = (l->arrays & ~(1u << l->depth)) | (uint32_t)array << l->depth;
     l->first = true;
     l->depth++;
 }
 
-static void close_with(struct log_line *l, const char *bracket)
+static void close_innermost(struct log_line *l)
+{
+    assert(l->depth > 0);
+    l->depth--;
+    l->first = false;
+    l->data[l->len++] = l->arrays >> l->depth & 1 ? ']' : '}'; /* the tail has room for all of them */
+}
+
+static void close_with(struct log_line *l, bool array)
 {
     if (l->off)
         return;
-    l->depth--;
-    l->first = false;
-    if (l->len < sizeof l->data - 2) { /* brackets may use the tail room: the line stays well-formed */
-        memcpy(l->data + l->len, bracket, 1);
-        l->len++;
+    if (l->skipped > 0) {
+        l->skipped--;
+        return;
     }
+    assert(l->depth > 0 && (l->arrays >> (l->depth - 1) & 1) == array);
+    close_innermost(l);
 }
 
 void log_open(struct log_line *l, const char *key)
 {
-    open_with(l, key, "{");
+    open_with(l, key, false);
 }
 
 void log_close(struct log_line *l)
 {
-    close_with(l, "}");
+    close_with(l, false);
 }
 
 void log_array_open(struct log_line *l, const char *key)
 {
-    open_with(l, key, "[");
+    open_with(l, key, true);
 }
 
 void log_item(struct log_line *l, const char *value)
 {
-    if (!fits(l, ""))
+    if (value == NULL || !fits(l, ""))
         return;
     if (!l->first)
         put(l, ",", 1);
@@ -250,7 +257,7 @@ void log_item(struct log_line *l, const char *value)
 
 void log_array_close(struct log_line *l)
 {
-    close_with(l, "]");
+    close_with(l, true);
 }
 
 void log_end(struct log_line *l)
@@ -258,7 +265,7 @@ void log_end(struct log_line *l)
     if (l->off)
         return;
     while (l->depth > 0)
-        log_close(l);
+        close_innermost(l);
     if (l->json)
         l->data[l->len++] = '}';
     l->data[l->len++] = '\n';

@@ -1,4 +1,5 @@
-/* The life of a connection: accept, states, deadlines, the ends. What is done within the states stands in conn_request.c and conn_relay.c. */
+/* The life of a connection: accept, states, deadlines, the ends. What is done within the states stands in
+ * conn_request.c and conn_relay.c. */
 #include "gate/conn.h"
 
 #include <assert.h>
@@ -197,7 +198,8 @@ static struct conn *of_stream(struct stream *s)
 static void refuse_hello(struct conn *c, enum reason r, uint16_t version, const char *detail)
 {
     uint8_t alert[TLS_ALERT_RECORD];
-    tls_alert_record(alert, version >= TLS_VERSION_10 ? TLS_VERSION_10 : TLS_VERSION_SSL3, reason_info(r)->alert);
+    tls_alert_record(alert, version >= TLS_VERSION_10 ? TLS_VERSION_10 : TLS_VERSION_SSL3,
+                     reason_info(r)->alert);
     stream_write_raw(&c->client, alert, sizeof alert);
     conn_linger(c, r, detail);
 }
@@ -229,8 +231,10 @@ static bool check_hello(struct conn *c, const uint8_t *data, size_t len)
         story_hello(c, facts);
         good = facts->offered_max >= floor && facts->offered_max > TLS_VERSION_SSL3;
         if (!good)
-            refuse_hello(c, facts->offered_max == TLS_VERSION_SSL3 && floor == TLS_VERSION_SSL3 ? REASON_TLS_LIBRARY
-                                                                                                 : REASON_TLS_FLOOR,
+            refuse_hello(c,
+                         facts->offered_max == TLS_VERSION_SSL3 && floor == TLS_VERSION_SSL3
+                             ? REASON_TLS_LIBRARY
+                             : REASON_TLS_FLOOR,
                          facts->offered_max, NULL);
     } else if (r == TLSWATCH_NOT_TLS || r == TLSWATCH_MALFORMED) {
         good = false;
@@ -284,7 +288,9 @@ static void on_client_eof(struct stream *s, bool clean)
     else if (c->state >= CONN_INNER)
         conn_relay_eof(c, true);
     else
-        conn_end(c, REASON_CLIENT_GONE, c->state == CONN_HELLO ? "closed before a whole first record" : "closed before the tunnel was open");
+        conn_end(c, REASON_CLIENT_GONE,
+                 c->state == CONN_HELLO ? "closed before a whole first record"
+                                        : "closed before the tunnel was open");
 }
 
 static void on_client_drained(struct stream *s)
@@ -298,7 +304,8 @@ static void on_client_drained(struct stream *s)
 
 static enum reason handshake_reason(const struct conn *c, const char *detail)
 {
-    /* what check_hello could not see: a hello over several records, or a version that OpenSSL was built without */
+    /* what check_hello could not see: a hello over several records, or a version that OpenSSL was built
+     * without */
     if (strcmp(detail, "unsupported protocol") == 0 || strcmp(detail, "version too low") == 0)
         return c->listener->settings->tls_floor == TLS_VERSION_SSL3 ? REASON_TLS_LIBRARY : REASON_TLS_FLOOR;
     return REASON_TLS_HANDSHAKE;

@@ -1,5 +1,6 @@
-/* Shared by the files that make up a connection: conn.c (life and states), conn_request.c (door, ticket, policy, connecting), conn_relay.c (the open
- * tunnel), conn_story.c (what the log says of it). Data flow in that order; nothing goes back. */
+/* Shared by the files that make up a connection: conn.c (life and states), conn_request.c (door, ticket,
+ * policy, connecting), conn_relay.c (the open tunnel), conn_story.c (what the log says of it). Data flow in
+ * that order; nothing goes back. */
 #ifndef STAGATE_GATE_CONN_IMPL_H
 #define STAGATE_GATE_CONN_IMPL_H
 
@@ -21,26 +22,26 @@ enum conn_state {
     CONN_TICKET,    /* an authority is asked */
     CONN_RESOLVE,
     CONN_CONNECT,
-    CONN_INNER,     /* tunnel open, inner handshake watched */
+    CONN_INNER, /* tunnel open, inner handshake watched */
     CONN_RELAY,
-    CONN_HALF,      /* one side has ended, the other goes on */
-    CONN_LINGER,    /* over: what is queued is delivered */
+    CONN_HALF,   /* one side has ended, the other goes on */
+    CONN_LINGER, /* over: what is queued is delivered */
     CONN_CLOSING,
     CONN_STATES
 };
 
 /* What exists from the end of the handshake until the tunnel is open. */
 struct request {
-    struct door *door;                 /* owned */
-    struct buf early;                  /* what came right behind the request: the tunnel's first bytes */
-    struct store_request *redeeming;   /* open, or NULL */
-    struct record *ticket;             /* owned, once redeemed */
+    struct door *door;               /* owned */
+    struct buf early;                /* what came right behind the request: the tunnel's first bytes */
+    struct store_request *redeeming; /* open, or NULL */
+    struct record *ticket;           /* owned, once redeemed */
     struct hostport target;
     struct resolver_wait wait;
     struct address_list addresses;
     size_t next_address;
     int last_error;
-    bool overridden;                   /* the address comes from a connect override: not checked */
+    bool overridden; /* the address comes from a connect override: not checked */
     struct conn *conn;
 };
 
@@ -58,12 +59,12 @@ struct story {
     char *device;
     char *agent;
     char *target;
-    char *sni;       /* outer */
+    char *sni; /* outer */
     char *inner_sni;
     const char *authority; /* borrowed of the runtime */
     char ticket[RECORD_FINGERPRINT];
-    int8_t door;           /* enum door_kind, -1 */
-    bool unclean;          /* a side ended TLS without close_notify */
+    int8_t door;  /* enum door_kind, -1 */
+    bool unclean; /* a side ended TLS without close_notify */
     bool inner_seen;
     uint16_t offered, inner_offered, inner_version, inner_cipher;
     uint32_t entered_ms[CONN_STATES]; /* since accept, 0: never */
@@ -79,12 +80,12 @@ struct conn {
     struct stream backend;
     struct deadline deadline;
     uint64_t accepted_ns;
-    uint64_t active_ms;       /* last byte either way, for the idle deadline */
-    struct request *request;  /* owned; NULL outside its time */
-    struct tlswatch *watch;   /* owned; NULL when nothing is watched */
-    const char *detail;       /* constant text or NULL */
-    uint8_t state;            /* enum conn_state */
-    uint8_t reason;           /* enum reason; REASON_OK until something else is known */
+    uint64_t active_ms;      /* last byte either way, for the idle deadline */
+    struct request *request; /* owned; NULL outside its time */
+    struct tlswatch *watch;  /* owned; NULL when nothing is watched */
+    const char *detail;      /* constant text or NULL */
+    uint8_t state;           /* enum conn_state */
+    uint8_t reason;          /* enum reason; REASON_OK until something else is known */
     struct story story;
 };
 
@@ -93,14 +94,16 @@ void conn_enter(struct conn *c, enum conn_state s);
 void conn_touch(struct conn *c); /* bytes have passed */
 /* Over: says reason (the first one counts) and closes both sides at once. Return right after. */
 void conn_end(struct conn *c, enum reason r, const char *detail);
-/* Over, but what is queued is delivered first, end-of-file behind it, within the linger deadline. Return right after. */
+/* Over, but what is queued is delivered first, end-of-file behind it, within the linger deadline. Return
+ * right after. */
 void conn_linger(struct conn *c, enum reason r, const char *detail);
 
 /* conn_request.c */
 struct request *request_new(struct conn *c);
 void request_free(struct request *q); /* NULL is fine */
 void conn_request_data(struct conn *c, const uint8_t *data, size_t len);
-void conn_refuse(struct conn *c, enum reason r, const char *detail); /* answers in the door's protocol, then lingers */
+void conn_refuse(struct conn *c, enum reason r,
+                 const char *detail); /* answers in the door's protocol, then lingers */
 void conn_backend_open(struct conn *c);
 void conn_backend_failed(struct conn *c, int code);
 void conn_backend_retry(struct conn *c); /* the failed attempt's handle is closed */

@@ -15,7 +15,8 @@ void conn_relay_start(struct conn *c)
     conn_enter(c, CONN_INNER);
     c->watch = tlswatch_new();
     if (floor_of(c) == 0)
-        conn_enter(c, CONN_RELAY); /* need not be TLS: nothing is waited for, but a handshake is still noted */
+        conn_enter(c,
+                   CONN_RELAY); /* need not be TLS: nothing is waited for, but a handshake is still noted */
     stream_read_start(&c->client);
     stream_read_start(&c->backend);
 }
@@ -60,13 +61,15 @@ static bool check_client_hello(struct conn *c, const struct tls_facts *facts)
         return false;
     }
     if (c->service != NULL && c->service->sni == SNI_MATCH && !name_matches(c, facts->sni)) {
-        cut_inner(c, REASON_SNI_MISMATCH, facts->sni[0] ? NULL : "the inner handshake carries no server name");
+        cut_inner(c, REASON_SNI_MISMATCH,
+                  facts->sni[0] ? NULL : "the inner handshake carries no server name");
         return false;
     }
     return true;
 }
 
-/* Lets the watch see what passes; false when the connection ended over it. Checked before a byte of the data goes on. */
+/* Lets the watch see what passes; false when the connection ended over it. Checked before a byte of the data
+ * goes on. */
 static bool watch(struct conn *c, bool from_client, const uint8_t *data, size_t len)
 {
     while (c->watch != NULL && len > 0) {

@@ -1,5 +1,5 @@
-/* From the first byte inside TLS to an open tunnel: door, ticket, policy, connecting. Each stage hands on once; a refusal is answered in the door's own
- * protocol. Called by conn.c. */
+/* From the first byte inside TLS to an open tunnel: door, ticket, policy, connecting. Each stage hands on
+ * once; a refusal is answered in the door's own protocol. Called by conn.c. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,8 @@
 #include "conn_impl.h"
 #include "gate/policy.h"
 
-#define EARLY_MAX (2 * NETLOOP_PLAIN_BYTES) /* one read's plaintext can come behind the request before reading stops */
+#define EARLY_MAX                                                                                            \
+    (2 * NETLOOP_PLAIN_BYTES) /* one read's plaintext can come behind the request before reading stops */
 
 static void on_resolved(struct resolver_wait *w, int rc, const struct address_list *addresses);
 static void connect_next(struct conn *c);
@@ -60,7 +61,7 @@ void conn_refuse(struct conn *c, enum reason r, const char *detail)
 static enum reason connect_reason(int code)
 {
     return code == UV_ETIMEDOUT || code == UV_EHOSTUNREACH || code == UV_ENETUNREACH ? REASON_BACKEND_TIMEOUT
-                                                                                      : REASON_BACKEND_REFUSED;
+                                                                                     : REASON_BACKEND_REFUSED;
 }
 
 static void start_dialling(struct conn *c)
@@ -160,7 +161,8 @@ static void resolve(struct conn *c)
     if (rc > 0)
         start_dialling(c);
     else if (rc < 0)
-        conn_refuse(c, REASON_BACKEND_UNRESOLVED, rc == ERR_TOO_BIG ? "too many queries at once" : err_text(rc));
+        conn_refuse(c, REASON_BACKEND_UNRESOLVED,
+                    rc == ERR_TOO_BIG ? "too many queries at once" : err_text(rc));
 }
 
 /* ---- ticket and policy ---- */

@@ -1,4 +1,5 @@
-/* What the log says of a finished connection: everything known about it, in one line. Never the ticket, only its fingerprint. */
+/* What the log says of a finished connection: everything known about it, in one line. Never the ticket, only
+ * its fingerprint. */
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,9 +99,9 @@ static void log_times(struct log_line *l, const struct conn *c)
     static const struct {
         enum conn_state state;
         const char *name;
-    } shown[] = {{CONN_HANDSHAKE, "hello"},  {CONN_REQUEST, "handshake"}, {CONN_TICKET, "request"},
-                 {CONN_RESOLVE, "ticket"},   {CONN_CONNECT, "resolve"},   {CONN_INNER, "connect"},
-                 {CONN_RELAY, "inner"},      {CONN_HALF, "half_close"},   {CONN_LINGER, "linger"},
+    } shown[] = {{CONN_HANDSHAKE, "hello"}, {CONN_REQUEST, "handshake"}, {CONN_TICKET, "request"},
+                 {CONN_RESOLVE, "ticket"},  {CONN_CONNECT, "resolve"},   {CONN_INNER, "connect"},
+                 {CONN_RELAY, "inner"},     {CONN_HALF, "half_close"},   {CONN_LINGER, "linger"},
                  {CONN_CLOSING, "total"}};
     log_open(l, "ms");
     for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++) {

@@ -1,4 +1,5 @@
-/* The doors. Called by conn.c with decrypted bytes; knows SOCKS5, HTTP and tickets as parsers give them, no sockets. */
+/* The doors. Called by conn.c with decrypted bytes; knows SOCKS5, HTTP and tickets as parsers give them, no
+ * sockets. */
 #include "gate/door.h"
 
 #include <assert.h>
@@ -86,7 +87,8 @@ static enum door_result socks_done(struct door *d)
     return take_ticket(d, s->password, s->password_len);
 }
 
-static enum door_result feed_socks(struct door *d, const uint8_t *data, size_t len, size_t *used, struct buf *reply)
+static enum door_result feed_socks(struct door *d, const uint8_t *data, size_t len, size_t *used,
+                                   struct buf *reply)
 {
     for (;;) {
         uint8_t answer[SOCKS5_REPLY_MAX];
@@ -258,12 +260,15 @@ void door_http_refusal(enum reason r, const char *detail, struct buf *reply)
     /* the reason stands in the status line too: many clients show nothing else of a proxy's answer */
     buf_printf(reply, "HTTP/1.1 %u %s (%s)\r\n", status, http_status_text(status), info->id);
     if (status == 407)
-        buf_append_str(reply, "Proxy-Authenticate: Basic realm=\"stagate: any user, the ticket as password\", charset=\"UTF-8\"\r\n"
+        buf_append_str(reply, "Proxy-Authenticate: Basic realm=\"stagate: any user, the ticket as "
+                              "password\", charset=\"UTF-8\"\r\n"
                               "Proxy-Authenticate: Bearer realm=\"stagate: the ticket\"\r\n");
     buf_printf(reply, "X-Stagate-Reason: %s\r\n", info->id);
     if (detail != NULL)
         buf_printf(reply, "X-Stagate-Detail: %s\r\n", detail);
-    buf_printf(reply, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", body.len);
+    buf_printf(reply,
+               "Content-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+               body.len);
     buf_append(reply, body.data, body.len);
     buf_deinit(&body);
 }

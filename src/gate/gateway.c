@@ -39,7 +39,8 @@ static unsigned worker_number(const struct settings *s)
     return n > 0 ? n : 1;
 }
 
-/* Raises the limit of open files as far as it goes, and tells how many connections fit in it: a tunnel has two sockets. */
+/* Raises the limit of open files as far as it goes, and tells how many connections fit in it: a tunnel has
+ * two sockets. */
 static size_t connection_limit(const struct settings *s)
 {
     struct rlimit r;
@@ -54,7 +55,8 @@ static size_t connection_limit(const struct settings *s)
     size_t wanted = (size_t)s->limits.connections;
     if (wanted > fit)
         log_message(LOG_WARN, "limits",
-                    "limits.connections is %zu, but the limit of open files (%zu) has room for %zu tunnels: raise it with "
+                    "limits.connections is %zu, but the limit of open files (%zu) has room for %zu tunnels: "
+                    "raise it with "
                     "ulimit -n or LimitNOFILE",
                     wanted, (size_t)r.rlim_cur, fit);
     return wanted > 0 && wanted < fit ? wanted : fit;
@@ -92,7 +94,8 @@ static void reload(struct gateway *g)
     enum log_level level = (enum log_level)s->log.level;
     unsigned workers = worker_number(s);
     if (runtime_new(&fresh, s, g->path, g->runtime, g->worker_count, g->ticket_keys) < 0) {
-        log_message(LOG_ERROR, "reload_failed", "the new configuration cannot be put in force; the one in force stays");
+        log_message(LOG_ERROR, "reload_failed",
+                    "the new configuration cannot be put in force; the one in force stays");
         return;
     }
     if (workers != g->worker_count)

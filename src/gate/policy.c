@@ -47,7 +47,8 @@ enum reason policy_check_access(const struct settings *s)
     }
 }
 
-enum reason policy_check_target(const struct settings *s, const struct record *ticket, const struct hostport *target)
+enum reason policy_check_target(const struct settings *s, const struct record *ticket,
+                                const struct hostport *target)
 {
     enum reason r = policy_check_access(s);
     if (r != REASON_OK)
@@ -62,7 +63,8 @@ enum reason policy_check_target(const struct settings *s, const struct record *t
 
     for (i = 0; i < ticket->service_count; i++) {
         struct hostport own;
-        if (hostport_parse(&own, ticket->services[i], strlen(ticket->services[i]), HOSTPORT_ALLOW_WILDCARD, NULL) == 0 &&
+        if (hostport_parse(&own, ticket->services[i], strlen(ticket->services[i]), HOSTPORT_ALLOW_WILDCARD,
+                           NULL) == 0 &&
             hostport_matches(&own, target))
             return REASON_OK;
     }
@@ -72,7 +74,8 @@ enum reason policy_check_target(const struct settings *s, const struct record *t
 /* An IPv4 address in host order that must not be reached by way of a name. */
 static bool v4_refused(uint32_t a)
 {
-    return a >> 24 == 127 || a >> 24 == 0 || a >> 16 == 0xa9fe || a >> 28 >= 0xe; /* loopback, this host, link-local, multicast and above */
+    return a >> 24 == 127 || a >> 24 == 0 || a >> 16 == 0xa9fe ||
+           a >> 28 >= 0xe; /* loopback, this host, link-local, multicast and above */
 }
 
 static bool v6_refused(const struct in6_addr *a)
@@ -82,7 +85,8 @@ static bool v6_refused(const struct in6_addr *a)
     uint32_t last = (uint32_t)b[12] << 24 | (uint32_t)b[13] << 16 | (uint32_t)b[14] << 8 | b[15];
     if (IN6_IS_ADDR_V4MAPPED(a) || IN6_IS_ADDR_V4COMPAT(a) || memcmp(b, nat64, sizeof nat64) == 0)
         return v4_refused(last) || last == 1; /* ::1 is v4-compatible in form */
-    return IN6_IS_ADDR_LOOPBACK(a) || IN6_IS_ADDR_UNSPECIFIED(a) || IN6_IS_ADDR_LINKLOCAL(a) || IN6_IS_ADDR_MULTICAST(a);
+    return IN6_IS_ADDR_LOOPBACK(a) || IN6_IS_ADDR_UNSPECIFIED(a) || IN6_IS_ADDR_LINKLOCAL(a) ||
+           IN6_IS_ADDR_MULTICAST(a);
 }
 
 static bool same_address(const struct sockaddr *a, const struct sockaddr_storage *b)
@@ -97,7 +101,8 @@ static bool same_address(const struct sockaddr *a, const struct sockaddr_storage
     return x->sin6_port == y->sin6_port && memcmp(&x->sin6_addr, &y->sin6_addr, sizeof x->sin6_addr) == 0;
 }
 
-bool policy_address_allowed(const struct sockaddr *address, const struct sockaddr_storage *own, size_t own_count)
+bool policy_address_allowed(const struct sockaddr *address, const struct sockaddr_storage *own,
+                            size_t own_count)
 {
     if (address->sa_family == AF_INET) {
         if (v4_refused(ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr)))

@@ -52,8 +52,8 @@ static int sockets_open(struct sockets **out, const struct listener_settings *l,
     return 0;
 }
 
-static int open_listener(struct runtime *r, size_t i, const char *path, const struct runtime *old, unsigned workers,
-                         const uint8_t *ticket_keys)
+static int open_listener(struct runtime *r, size_t i, const char *path, const struct runtime *old,
+                         unsigned workers, const uint8_t *ticket_keys)
 {
     struct runtime_listener *l = &r->listeners[i];
     char why[512];
@@ -90,9 +90,11 @@ static int open_listener(struct runtime *r, size_t i, const char *path, const st
 
 static int open_authority(struct runtime *r, size_t i, const char *path, const struct runtime *old)
 {
-    const struct authority_settings *a = &((const struct authority_settings *)r->settings->authorities.items)[i];
+    const struct authority_settings *a =
+        &((const struct authority_settings *)r->settings->authorities.items)[i];
     for (size_t j = 0; old != NULL && j < old->authority_count; j++) {
-        if (strcmp(old->authorities[j]->id, a->id) == 0 && strcmp(old->authorities[j]->store_url, a->store) == 0) {
+        if (strcmp(old->authorities[j]->id, a->id) == 0 &&
+            strcmp(old->authorities[j]->store_url, a->store) == 0) {
             r->authorities[i] = authority_ref(old->authorities[j]);
             return 0;
         }
@@ -143,8 +145,8 @@ static void collect_own(struct runtime *r)
     freeifaddrs(all);
 }
 
-int runtime_new(struct runtime **out, struct settings *settings, const char *path, struct runtime *old, unsigned workers,
-                const uint8_t *ticket_keys)
+int runtime_new(struct runtime **out, struct settings *settings, const char *path, struct runtime *old,
+                unsigned workers, const uint8_t *ticket_keys)
 {
     struct runtime *r = mem_zalloc(sizeof *r);
     int failed = 0;

@@ -1,5 +1,5 @@
-/* The schema of the configuration file, and the checks that go beyond one value. Read by the program and by every test; knows nothing of
- * what the settings do. */
+/* The schema of the configuration file, and the checks that go beyond one value. Read by the program and by
+ * every test; knows nothing of what the settings do. */
 #include "gate/settings.h"
 
 #include <assert.h>
@@ -20,7 +20,8 @@
 
 static const char *const door_names[] = {"socks", "connect", NULL};
 static const char *const floor_names[] = {"ssl3", "tls1.0", "tls1.1", "tls1.2", "tls1.3", NULL};
-static const char *const service_floor_names[] = {"none", "ssl3", "tls1.0", "tls1.1", "tls1.2", "tls1.3", NULL};
+static const char *const service_floor_names[] = {"none",   "ssl3",   "tls1.0", "tls1.1",
+                                                  "tls1.2", "tls1.3", NULL};
 static const char *const access_names[] = {"unrestricted", "tunneled", "blocked", NULL};
 static const char *const level_names[] = {"tls", "sslv3-and-tls", NULL};
 static const char *const relay_names[] = {"opaque", NULL};
@@ -105,19 +106,21 @@ static int parse_store(struct conf *c, const char *text, size_t len, void *field
 #define AT(type, member) offsetof(struct type, member)
 
 static const struct conf_key listener_keys[] = {
-    {"address", CONF_CUSTOM, AT(listener_settings, address), .flags = CONF_REQUIRED, .parse = parse_listen_address,
+    {"address", CONF_CUSTOM, AT(listener_settings, address), .flags = CONF_REQUIRED,
+     .parse = parse_listen_address,
      .help = "IP address and port to listen on; port 0 takes a free one, which the ready line tells"},
     {"certificate", CONF_PATH, AT(listener_settings, certificates), .flags = CONF_REQUIRED | CONF_LIST,
      .help = "PEM file, leaf first; a list for RSA and ECDSA side by side"},
     {"key", CONF_PATH, AT(listener_settings, keys), .flags = CONF_REQUIRED | CONF_LIST,
      .help = "PEM file of the private key, one for each certificate, in the same order"},
-    {"doors", CONF_ENUM, AT(listener_settings, door_list), .flags = CONF_LIST | CONF_COMMAS, .names = door_names,
-     .def = "socks,connect", .help = "what clients may speak inside TLS"},
+    {"doors", CONF_ENUM, AT(listener_settings, door_list), .flags = CONF_LIST | CONF_COMMAS,
+     .names = door_names, .def = "socks,connect", .help = "what clients may speak inside TLS"},
     {"tls-floor", CONF_ENUM, AT(listener_settings, tls_floor_index), .names = floor_names, .def = "tls1.2",
      .help = "lowest TLS version a client may offer"},
     {0},
 };
-static const struct conf_section listener_section = {"listeners", sizeof(struct listener_settings), listener_keys};
+static const struct conf_section listener_section = {"listeners", sizeof(struct listener_settings),
+                                                     listener_keys};
 
 static const struct conf_key authority_keys[] = {
     {"id", CONF_CUSTOM, AT(authority_settings, id), .flags = CONF_REQUIRED, .parse = parse_authority_id,
@@ -130,21 +133,24 @@ static const struct conf_key authority_keys[] = {
     {"url", CONF_STRING, 0, .flags = CONF_UNSUPPORTED, .help = "a remote authority"},
     {0},
 };
-static const struct conf_section authority_section = {"authorities", sizeof(struct authority_settings), authority_keys};
+static const struct conf_section authority_section = {"authorities", sizeof(struct authority_settings),
+                                                      authority_keys};
 
 static const struct conf_key policy_keys[] = {
-    {"network-access", CONF_ENUM, AT(policy_settings, network_access), .names = access_names, .def = "tunneled",
-     .help = "only tunneled lets clients through this gateway"},
-    {"background-network-services", CONF_CUSTOM, AT(policy_settings, services), .flags = CONF_LIST | CONF_COMMAS,
-     .parse = parse_service, .custom_size = sizeof(struct hostport),
+    {"network-access", CONF_ENUM, AT(policy_settings, network_access), .names = access_names,
+     .def = "tunneled", .help = "only tunneled lets clients through this gateway"},
+    {"background-network-services", CONF_CUSTOM, AT(policy_settings, services),
+     .flags = CONF_LIST | CONF_COMMAS, .parse = parse_service, .custom_size = sizeof(struct hostport),
      .hint = "write \"mail.example.com:443\" in quotes",
      .help = "host:port list of what may be reached; *.example.com:443 takes all names below"},
     {"background-network-service-gateway", CONF_CUSTOM, AT(policy_settings, gateway), .parse = parse_hostport,
      .help = "host:port of the gateway that clients are told to use; told to clients, not enforced yet"},
-    {"background-services-ticket-expiration", CONF_HOURS, AT(policy_settings, ticket_expiration_ms), .def = "168h",
-     .min = SECOND, .max = 10 * YEAR, .help = "lifetime of background tickets; a bare number means hours"},
-    {"connection-security-level", CONF_ENUM, AT(policy_settings, connection_security_level), .names = level_names,
-     .def = "tls", .help = "what clients offer; told to clients, the floors of listeners and services decide here"},
+    {"background-services-ticket-expiration", CONF_HOURS, AT(policy_settings, ticket_expiration_ms),
+     .def = "168h", .min = SECOND, .max = 10 * YEAR,
+     .help = "lifetime of background tickets; a bare number means hours"},
+    {"connection-security-level", CONF_ENUM, AT(policy_settings, connection_security_level),
+     .names = level_names, .def = "tls",
+     .help = "what clients offer; told to clients, the floors of listeners and services decide here"},
     {0},
 };
 static const struct conf_section policy_section = {"policy", sizeof(struct policy_settings), policy_keys};
@@ -158,16 +164,19 @@ static const struct conf_key service_keys[] = {
      .help = "where to connect instead of resolving the name; may be a loopback address"},
     {"relay", CONF_ENUM, AT(service_settings, relay), .names = relay_names, .def = "opaque",
      .help = "opaque: bytes pass untouched, the inner TLS handshake is watched"},
-    {"tls-floor", CONF_ENUM, AT(service_settings, tls_floor_index), .names = service_floor_names, .def = "tls1.2",
+    {"tls-floor", CONF_ENUM, AT(service_settings, tls_floor_index), .names = service_floor_names,
+     .def = "tls1.2",
      .help = "lowest version of the inner TLS; none: need not be TLS at all (Traveler's port 80)"},
     {"sni", CONF_ENUM, AT(service_settings, sni), .names = sni_names, .def = "any",
      .help = "match: the inner handshake must name the service's host"},
-    {"activesync-floor", CONF_STRING, 0, .flags = CONF_UNSUPPORTED, .help = "needs the http or inspect relay"},
+    {"activesync-floor", CONF_STRING, 0, .flags = CONF_UNSUPPORTED,
+     .help = "needs the http or inspect relay"},
     {"ca", CONF_STRING, 0, .flags = CONF_UNSUPPORTED, .help = "needs the inspect relay"},
     {"inspect-ca", CONF_STRING, 0, .flags = CONF_UNSUPPORTED, .help = "needs the inspect relay"},
     {0},
 };
-static const struct conf_section service_section = {"services", sizeof(struct service_settings), service_keys};
+static const struct conf_section service_section = {"services", sizeof(struct service_settings),
+                                                    service_keys};
 
 static const struct conf_key timeout_keys[] = {
     {"handshake", CONF_DURATION, AT(timeout_settings, handshake), .def = "15s", .min = 100, .max = HOUR,
@@ -186,7 +195,8 @@ static const struct conf_key timeout_keys[] = {
      .help = "from SIGTERM to the cut of tunnels still open"},
     {0},
 };
-static const struct conf_section timeout_section = {"timeouts", sizeof(struct timeout_settings), timeout_keys};
+static const struct conf_section timeout_section = {"timeouts", sizeof(struct timeout_settings),
+                                                    timeout_keys};
 
 static const struct conf_key limit_keys[] = {
     {"connections", CONF_INT, AT(limit_settings, connections), .def = "0", .max = 10000000,
@@ -220,11 +230,12 @@ static int parse_workers(struct conf *c, const char *text, size_t len, void *fie
 static const struct conf_key top_keys[] = {
     {"workers", CONF_CUSTOM, AT(settings, workers), .parse = parse_workers, .def = "auto",
      .help = "event loops; auto: one for each core"},
-    {"listeners", CONF_SECTION, AT(settings, listeners), .flags = CONF_LIST | CONF_REQUIRED, .section = &listener_section,
-     .help = "where clients connect"},
+    {"listeners", CONF_SECTION, AT(settings, listeners), .flags = CONF_LIST | CONF_REQUIRED,
+     .section = &listener_section, .help = "where clients connect"},
     {"authorities", CONF_SECTION, AT(settings, authorities), .flags = CONF_LIST | CONF_REQUIRED,
      .section = &authority_section, .help = "the ticket authorities this gateway asks"},
-    {"policy", CONF_SECTION, AT(settings, policy), .section = &policy_section, .help = "the mail app's policies"},
+    {"policy", CONF_SECTION, AT(settings, policy), .section = &policy_section,
+     .help = "the mail app's policies"},
     {"services", CONF_SECTION, AT(settings, services), .flags = CONF_LIST, .section = &service_section,
      .help = "how to reach a service, and what is asked of it"},
     {"timeouts", CONF_SECTION, AT(settings, timeouts), .section = &timeout_section, .help = "deadlines"},
@@ -261,7 +272,8 @@ static void check_listener(struct settings *s, struct listener_settings *l, bool
     if (l->doors == 0)
         conf_error(s->conf, &l->door_list, "doors: a listener needs at least one of socks, connect");
     if (l->certificates.count != l->keys.count)
-        conf_error(s->conf, &l->keys, "key: %zu keys for %zu certificates: write one key for each, in the same order",
+        conf_error(s->conf, &l->keys,
+                   "key: %zu keys for %zu certificates: write one key for each, in the same order",
                    l->keys.count, l->certificates.count);
     for (size_t i = 0; i < l->certificates.count; i++)
         check_file(s->conf, &certificates[i], strict);
@@ -277,7 +289,8 @@ static void check_listeners(struct settings *s, bool strict)
         for (size_t j = 0; l[i].address_text != NULL && j < i; j++) {
             const char *text = l[i].address_text;
             size_t n = strlen(text);
-            if (l[j].address_text != NULL && strcmp(l[j].address_text, text) == 0 && strcmp(text + n - 2, ":0") != 0)
+            if (l[j].address_text != NULL && strcmp(l[j].address_text, text) == 0 &&
+                strcmp(text + n - 2, ":0") != 0)
                 conf_error(s->conf, &l[i].address, "address: %s is taken by an earlier listener", text);
         }
     }
@@ -328,8 +341,9 @@ static void check_services(struct settings *s)
         }
     }
     if (s->policy.network_access == NETWORK_TUNNELED && s->policy.services.count == 0)
-        conf_warning(s->conf, &s->policy.services,
-                     "background-network-services is empty: no client can reach anything through this gateway");
+        conf_warning(
+            s->conf, &s->policy.services,
+            "background-network-services is empty: no client can reach anything through this gateway");
 }
 
 struct settings *settings_read(const char *path, bool strict)

@@ -1,4 +1,5 @@
-/* A worker's thread: its loop, its listening sockets, and what the main thread asks of it. Knows connections only as a list. */
+/* A worker's thread: its loop, its listening sockets, and what the main thread asks of it. Knows connections
+ * only as a list. */
 #include "gate/worker.h"
 
 #include <assert.h>
@@ -100,7 +101,8 @@ static void open_listener(struct worker *w, const struct runtime_listener *rl)
     assert(fd >= 0);
     rl->sockets->fds[w->index] = -1;
     int rc = listener_open(&wl->l, &w->loop, fd);
-    if (rc < 0) { /* the socket is bound and listening: only a lack of memory or descriptors in the kernel is left */
+    if (rc < 0) { /* the socket is bound and listening: only a lack of memory or descriptors in the kernel is
+                     left */
         log_message(LOG_ERROR, "listener_failed", "%s: %s", rl->sockets->bound_text, err_text(rc));
         close_listener(wl);
     }
@@ -235,8 +237,11 @@ static void run(void *arg)
 int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atomic_size_t *connections,
                  size_t connections_max, void (*stopped)(void *owner), void *owner)
 {
-    *w = (struct worker){.index = index, .connections = connections, .connections_max = connections_max,
-                         .stopped = stopped, .owner = owner};
+    *w = (struct worker){.index = index,
+                         .connections = connections,
+                         .connections_max = connections_max,
+                         .stopped = stopped,
+                         .owner = owner};
     int rc = netloop_init(&w->loop);
     if (rc < 0)
         return rc;

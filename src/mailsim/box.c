@@ -26,12 +26,19 @@ struct boxes {
 };
 
 static const char *const senders[] = {
-    "Carol Sender <carol@example.com>",   "Dmitri Lang <dmitri@example.com>", "Erika Mustermann <erika@example.com>",
-    "François Petit <francois@example.com>", "Yuki Tanaka <yuki@example.com>",
+    "Carol Sender <carol@example.com>",     "Dmitri Lang <dmitri@example.com>",
+    "Erika Mustermann <erika@example.com>", "François Petit <francois@example.com>",
+    "Yuki Tanaka <yuki@example.com>",
 };
 static const char *const subjects[] = {
-    "Minutes of Monday's meeting", "Re: Budget for the next quarter", "Travel to Zürich", "Your order has been shipped",
-    "Plan de la semaine",          "Lunch on Thursday?",              "会議のお知らせ",   "Draft of the contract",
+    "Minutes of Monday's meeting",
+    "Re: Budget for the next quarter",
+    "Travel to Zürich",
+    "Your order has been shipped",
+    "Plan de la semaine",
+    "Lunch on Thursday?",
+    "会議のお知らせ",
+    "Draft of the contract",
 };
 
 /* splitmix64: small, good enough for mail that looks different, the same everywhere */
@@ -114,8 +121,9 @@ static void fill(struct boxes *b, struct box *box, uint64_t random)
         const char *from, *subject;
         char body[256];
         make_up(&random, &from, &subject);
-        snprintf(body, sizeof body, "Dear %s,\r\n\r\nthis is generated mail number %zu: %s.\r\n\r\nRegards\r\n", box->user, i + 1,
-                 subject);
+        snprintf(body, sizeof body,
+                 "Dear %s,\r\n\r\nthis is generated mail number %zu: %s.\r\n\r\nRegards\r\n", box->user,
+                 i + 1, subject);
         add_mail(box, now - (int64_t)(b->mailbox - i) * 7 * 3600000 + 6 * 3600000, from, subject, body);
     }
 }

@@ -1,4 +1,5 @@
-/* Mailboxes in memory, made when first asked for, and their generated mail. Knows no protocol and no sockets. */
+/* Mailboxes in memory, made when first asked for, and their generated mail. Knows no protocol and no sockets.
+ */
 #ifndef STAGATE_MAILSIM_BOX_H
 #define STAGATE_MAILSIM_BOX_H
 
@@ -12,7 +13,7 @@ struct mail {
     int64_t received_ms; /* wall clock */
     char *from;          /* owned, as are the others */
     char *subject;
-    char *body;          /* plain text */
+    char *body; /* plain text */
 };
 
 #define BOX_DEVICE_MAX 32 /* bytes of a device ID (MS-ASHTTP) */
@@ -22,18 +23,19 @@ struct mail {
 /* What a device has: a folder hierarchy or not, and how far its inbox is in sync. */
 struct device {
     char id[BOX_DEVICE_MAX + 1];
-    uint32_t sync_key;      /* the key it was given last; 0: none */
-    uint32_t seen;          /* id of the last mail that key stands for */
-    uint32_t seen_before;   /* of the key before it, which a client that lost the answer asks with again */
-    uint32_t heartbeat_s;   /* of its last full Ping; 0: none */
-    struct ping *ping;      /* the one that waits, owned by its connection; NULL */
+    uint32_t sync_key;    /* the key it was given last; 0: none */
+    uint32_t seen;        /* id of the last mail that key stands for */
+    uint32_t seen_before; /* of the key before it, which a client that lost the answer asks with again */
+    uint32_t heartbeat_s; /* of its last full Ping; 0: none */
+    struct ping *ping;    /* the one that waits, owned by its connection; NULL */
 };
 
 /* A Ping that waits for mail. */
 struct ping {
-    struct list link;       /* in box.pings */
+    struct list link; /* in box.pings */
     struct device *device;
-    void (*wake)(struct ping *p, int status); /* MS-ASCMD 2.2.3.177.11: 2 changes; 1 another Ping took its place */
+    void (*wake)(struct ping *p,
+                 int status); /* MS-ASCMD 2.2.3.177.11: 2 changes; 1 another Ping took its place */
 };
 
 struct box {

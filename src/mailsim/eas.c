@@ -117,7 +117,8 @@ static uint32_t number_of(const struct wbxml_node *n, uint32_t otherwise)
     return (uint32_t)strtoul(text, NULL, 10);
 }
 
-/* Settles key and position: the current key advances, the one before it repeats its answer (the client lost it). */
+/* Settles key and position: the current key advances, the one before it repeats its answer (the client lost
+ * it). */
 static bool take_sync_key(struct device *d, const char *key, uint32_t *from)
 {
     char current[16], previous[16];
@@ -139,7 +140,8 @@ static bool take_sync_key(struct device *d, const char *key, uint32_t *from)
     return true;
 }
 
-static void write_collection(struct wbxml_writer *w, struct box *box, struct device *d, const struct wbxml_node *collection)
+static void write_collection(struct wbxml_writer *w, struct box *box, struct device *d,
+                             const struct wbxml_node *collection)
 {
     const char *key = wbxml_string(wbxml_find(collection, WBXML_AIRSYNC_SYNCKEY));
     const char *id = wbxml_string(wbxml_find(collection, WBXML_AIRSYNC_COLLECTIONID));
@@ -229,8 +231,8 @@ static void ping_limit(uint32_t allowed, struct buf *out)
     wbxml_finish(&w);
 }
 
-enum eas_ping_result eas_ping(struct box *box, struct device *d, const struct wbxml_node *request, struct buf *out,
-                              uint32_t *seconds)
+enum eas_ping_result eas_ping(struct box *box, struct device *d, const struct wbxml_node *request,
+                              struct buf *out, uint32_t *seconds)
 {
     uint32_t heartbeat = d->heartbeat_s; /* an empty body means the same again */
     if (request != NULL) {

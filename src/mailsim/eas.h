@@ -1,5 +1,5 @@
-/* ActiveSync commands over a mailbox: request documents in, answer documents out (MS-ASCMD). Knows no HTTP and no sockets. This first mailsim knows
- * FolderSync, Sync of the inbox (server to client) and Ping. */
+/* ActiveSync commands over a mailbox: request documents in, answer documents out (MS-ASCMD). Knows no HTTP
+ * and no sockets. This first mailsim knows FolderSync, Sync of the inbox (server to client) and Ping. */
 #ifndef STAGATE_MAILSIM_EAS_H
 #define STAGATE_MAILSIM_EAS_H
 
@@ -19,18 +19,20 @@ enum eas_command { EAS_FOLDERSYNC, EAS_SYNC, EAS_PING, EAS_UNKNOWN };
 enum eas_command eas_command(const char *name);
 /* Whether the request's version is one of EAS_VERSIONS. */
 bool eas_knows_version(const char *version);
-/* What a version that is not served gets: HTTP status 400, or (claimed 14.0 and later) 200 with Status 138 in the command's own document. */
+/* What a version that is not served gets: HTTP status 400, or (claimed 14.0 and later) 200 with Status 138 in
+ * the command's own document. */
 int eas_version_refused(enum eas_command c, const char *version, struct buf *out);
 
-/* Each takes the parsed request (NULL root for an empty body) and appends the answer. They return the HTTP status. */
+/* Each takes the parsed request (NULL root for an empty body) and appends the answer. They return the HTTP
+ * status. */
 int eas_foldersync(const struct wbxml_node *request, struct buf *out);
 /* An answer may be empty (no changes): 200 with nothing in out. */
 int eas_sync(struct box *box, struct device *d, const struct wbxml_node *request, struct buf *out);
 
 enum eas_ping_result { EAS_PING_ANSWERED, EAS_PING_WAIT };
 /* WAIT: nothing to tell yet, *seconds is how long to wait at most. */
-enum eas_ping_result eas_ping(struct box *box, struct device *d, const struct wbxml_node *request, struct buf *out,
-                              uint32_t *seconds);
+enum eas_ping_result eas_ping(struct box *box, struct device *d, const struct wbxml_node *request,
+                              struct buf *out, uint32_t *seconds);
 /* The answer of a Ping that waited: status 1 (nothing came) or 2 (changes in the inbox). */
 void eas_ping_answer(int status, struct buf *out);
 

@@ -33,7 +33,16 @@ static const char help[] =
     "  -V, --version            print versions and exit\n"
     "  -h, --help               this text\n";
 
-enum { OPT_CERTIFICATE = 1000, OPT_KEY, OPT_FLOOR, OPT_MAILBOX, OPT_SEED, OPT_ARRIVALS, OPT_CONTROL, OPT_LOG };
+enum {
+    OPT_CERTIFICATE = 1000,
+    OPT_KEY,
+    OPT_FLOOR,
+    OPT_MAILBOX,
+    OPT_SEED,
+    OPT_ARRIVALS,
+    OPT_CONTROL,
+    OPT_LOG
+};
 
 struct arguments {
     const char *listen[LISTENERS_MAX];
@@ -54,7 +63,8 @@ static int usage_error(const char *what, const char *value)
 
 static int parse_number(const char *text, unsigned long max, unsigned long *out)
 {
-    if (*text == '\0' || strlen(text) > 9 || strspn(text, "0123456789") != strlen(text) || strtoul(text, NULL, 10) > max)
+    if (*text == '\0' || strlen(text) > 9 || strspn(text, "0123456789") != strlen(text) ||
+        strtoul(text, NULL, 10) > max)
         return usage_error("not a number in range", text);
     *out = strtoul(text, NULL, 10);
     return -1;
@@ -190,7 +200,8 @@ static int listen_on(struct mailsim *m, const struct arguments *a, const char *u
     if (rc < 0 || hostport_sockaddr(&hp, &sa) < 0)
         return usage_error("not an IP address and port", url);
     if (tls && m->ctx == NULL) {
-        const struct tlsctx_options options = {.certificates = &a->certificate, .keys = &a->key, .count = 1, .floor = a->floor};
+        const struct tlsctx_options options = {
+            .certificates = &a->certificate, .keys = &a->key, .count = 1, .floor = a->floor};
         if (a->certificate == NULL || a->key == NULL)
             return usage_error("https needs --certificate and --key", url);
         if (tlsctx_new_server(&m->ctx, &options, &bad, why, sizeof why) < 0) {

@@ -1,4 +1,5 @@
-/* HTTP for the mail server. Requests are answered one after the other on a connection; bodies are collected, as documents are small. */
+/* HTTP for the mail server. Requests are answered one after the other on a connection; bodies are collected,
+ * as documents are small. */
 #include "server.h"
 
 #include <assert.h>
@@ -51,14 +52,14 @@ struct peer {
     struct deadline deadline;
     struct http_reader *reader;
     struct buf body;
-    struct buf behind;  /* input that came while a Ping waits */
-    struct ping ping;   /* linked while it waits */
+    struct buf behind; /* input that came while a Ping waits */
+    struct ping ping;  /* linked while it waits */
     uint64_t started_ns;
     bool waiting;
     bool keep_alive;
     bool options;
     bool post;
-    bool expects;       /* 100-continue */
+    bool expects; /* 100-continue */
     char path[TEXT_MAX];
     char query[2 * TEXT_MAX];
     char user[TEXT_MAX];
@@ -91,8 +92,10 @@ static void answer(struct peer *p, int status, const char *fields, const char *t
     struct buf out;
     size_t len = body ? body->len : 0;
     buf_init(&out, BODY_MAX + 4096);
-    buf_printf(&out, "HTTP/1.1 %d %s\r\nServer: mailsim/" STAGATE_VERSION "\r\nMS-Server-ActiveSync: 14.1\r\n%sContent-Length: %zu\r\n", status,
-               http_status_text((unsigned)status), fields, len);
+    buf_printf(&out,
+               "HTTP/1.1 %d %s\r\nServer: mailsim/" STAGATE_VERSION
+               "\r\nMS-Server-ActiveSync: 14.1\r\n%sContent-Length: %zu\r\n",
+               status, http_status_text((unsigned)status), fields, len);
     if (len > 0)
         buf_printf(&out, "Content-Type: %s\r\n", type);
     buf_append_str(&out, p->keep_alive ? "\r\n" : "Connection: close\r\n\r\n");
@@ -108,7 +111,8 @@ static void answer(struct peer *p, int status, const char *fields, const char *t
 
 static void answer_document(struct peer *p, int status, const struct buf *out)
 {
-    answer(p, status, "Cache-Control: private\r\n", "application/vnd.ms-sync.wbxml", out->len > 0 ? out : NULL);
+    answer(p, status, "Cache-Control: private\r\n", "application/vnd.ms-sync.wbxml",
+           out->len > 0 ? out : NULL);
 }
 
 /* ---- Ping ---- */
@@ -243,8 +247,10 @@ static void handle(struct peer *p)
     } else if (p->user[0] == '\0') {
         answer(p, 401, "WWW-Authenticate: Basic realm=\"mailsim\"\r\n", "", NULL);
     } else if (p->options) {
-        answer(p, 200, "Allow: OPTIONS,POST\r\nPublic: OPTIONS,POST\r\nMS-ASProtocolVersions: " EAS_VERSIONS
-                       "\r\nMS-ASProtocolCommands: " EAS_COMMANDS "\r\nCache-Control: private\r\n", "", NULL);
+        answer(p, 200,
+               "Allow: OPTIONS,POST\r\nPublic: OPTIONS,POST\r\nMS-ASProtocolVersions: " EAS_VERSIONS
+               "\r\nMS-ASProtocolCommands: " EAS_COMMANDS "\r\nCache-Control: private\r\n",
+               "", NULL);
     } else if (p->post) {
         run_command(p);
     } else {

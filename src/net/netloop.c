@@ -6,8 +6,8 @@
 
 #include "base/mem.h"
 
-/* Far above what one call can produce (a relay read sealed once, or a handshake flight): it is there so that a bug ends in an assertion
- * and not in all memory. */
+/* Far above what one call can produce (a relay read sealed once, or a handshake flight): it is there so that
+ * a bug ends in an assertion and not in all memory. */
 #define OUTPUT_MAX (16 * 1024 * 1024)
 
 static void on_idle(uv_idle_t *handle)

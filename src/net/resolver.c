@@ -87,8 +87,7 @@ static void on_answer(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
     uv_freeaddrinfo(found);
     if (e->rc == 0 && e->addresses.count == 0)
         e->rc = UV_EAI_NODATA;
-    e->fresh_until_ms =
-        netloop_now_ms(r->loop) + (e->rc == 0 ? RESOLVER_TTL_MS : RESOLVER_NEGATIVE_TTL_MS);
+    e->fresh_until_ms = netloop_now_ms(r->loop) + (e->rc == 0 ? RESOLVER_TTL_MS : RESOLVER_NEGATIVE_TTL_MS);
     /* still marked open while it answers: a callback that asks for another name must not evict this one */
     while (!list_empty(&e->waits)) {
         struct resolver_wait *w = list_entry(e->waits.next, struct resolver_wait, link);

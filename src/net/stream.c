@@ -1,5 +1,5 @@
-/* The stream: joins the TLS engine to a uv_tcp_t. Plain streams skip TLS in two places, seal_and_send and take_input. Knows nothing of
- * what is spoken on it. */
+/* The stream: joins the TLS engine to a uv_tcp_t. Plain streams skip TLS in two places, seal_and_send and
+ * take_input. Knows nothing of what is spoken on it. */
 #include "net/stream.h"
 
 #include <assert.h>
@@ -10,8 +10,9 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-#define QUEUE_MAX        (64 * 1024 * 1024) /* the owner's high-water mark comes long before: this one only catches bugs */
-#define FIRST_MAX        (5 + 16384)        /* a whole TLS record without encryption */
+#define QUEUE_MAX                                                                                            \
+    (64 * 1024 * 1024) /* the owner's high-water mark comes long before: this one only catches bugs */
+#define FIRST_MAX        (5 + 16384) /* a whole TLS record without encryption */
 #define RECORD_HEADER    5
 #define RECORD_HANDSHAKE 22
 
@@ -195,8 +196,9 @@ size_t stream_queued(const struct stream *s)
     return (s->flight != NULL ? s->flight->len : 0) + s->pending.len;
 }
 
-/* Sends our FIN once nothing is queued in front of it. Straight to the kernel: uv_shutdown would do the same after two changes of the poll set,
- * which is a tenth of all system calls of a short tunnel, and nothing is written behind it. */
+/* Sends our FIN once nothing is queued in front of it. Straight to the kernel: uv_shutdown would do the same
+ * after two changes of the poll set, which is a tenth of all system calls of a short tunnel, and nothing is
+ * written behind it. */
 static void finish_shutdown(struct stream *s)
 {
     uv_os_fd_t fd;
@@ -210,7 +212,8 @@ static void finish_shutdown(struct stream *s)
 
 void stream_shutdown(struct stream *s)
 {
-    if (s->shutting != STREAM_NONE || s->phase < STREAM_FIRST || s->phase == STREAM_CLOSING || s->failure != 0)
+    if (s->shutting != STREAM_NONE || s->phase < STREAM_FIRST || s->phase == STREAM_CLOSING ||
+        s->failure != 0)
         return;
     if (s->tls.ssl != NULL && s->phase == STREAM_OPEN) {
         const uint8_t *in = s->tls.in;
@@ -245,7 +248,8 @@ static void hold(struct stream *s, const uint8_t *data, size_t len)
 /* How long the first record is, by its first bytes: 0 while that cannot be told, -1 when it is none. */
 static ssize_t first_length(const uint8_t *p, size_t n)
 {
-    /* SSLv2-compatible ClientHello (RFC 5246 E.2): two bytes of length with the top bit set, message type 1, version 3.x or 0.2 */
+    /* SSLv2-compatible ClientHello (RFC 5246 E.2): two bytes of length with the top bit set, message type 1,
+     * version 3.x or 0.2 */
     if (n >= 1 && (p[0] & 0x80) != 0) {
         if ((n >= 3 && p[2] != 1) || (n >= 4 && p[3] != 3 && p[3] != 0))
             return -1;
@@ -341,7 +345,8 @@ static void take_input(struct stream *s, const uint8_t *data, size_t len)
     if (s->phase == STREAM_FIRST && s->shutting == STREAM_NONE) {
         collect_first(s, data, len);
     } else if (s->phase == STREAM_FIRST) {
-        return; /* refused in clear: what still comes is read and dropped, so that the answer is not lost in a reset */
+        return; /* refused in clear: what still comes is read and dropped, so that the answer is not lost in a
+                   reset */
     } else if (s->eof_seen || s->failure != 0) {
         return; /* after close_notify nothing is read any more */
     } else if (s->tls.ssl != NULL) {

@@ -174,8 +174,8 @@ enum tls_result tls_write(struct tls *t, const uint8_t *data, size_t len)
     ERR_clear_error();
     if (t->ticket_due) {
         t->ticket_due = false;
-        /* held back from the handshake (see tlsctx.c) to share a record flush with the first data; refused below TLS 1.3, where the
-         * handshake itself carried the ticket */
+        /* held back from the handshake (see tlsctx.c) to share a record flush with the first data; refused
+         * below TLS 1.3, where the handshake itself carried the ticket */
         if (SSL_version(t->ssl) >= TLS1_3_VERSION)
             SSL_new_session_ticket(t->ssl);
     }

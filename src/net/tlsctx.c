@@ -20,15 +20,17 @@ static int fail(char *why, size_t cap, const char *what)
     return ERR_TLS;
 }
 
-/* Picks http/1.1 for clients that ask (browsers using the gateway as their proxy); others go on without ALPN. */
-static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len,
-                   void *arg)
+/* Picks http/1.1 for clients that ask (browsers using the gateway as their proxy); others go on without ALPN.
+ */
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
+                   unsigned in_len, void *arg)
 {
     static const unsigned char http11[] = "\x08http/1.1";
     (void)ssl;
     (void)arg;
     unsigned char *picked;
-    if (SSL_select_next_proto(&picked, out_len, http11, sizeof http11 - 1, in, in_len) != OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&picked, out_len, http11, sizeof http11 - 1, in, in_len) !=
+        OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_NOACK;
     *out = picked;
     return SSL_TLSEXT_ERR_OK;
@@ -37,7 +39,8 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, 
 static void set_common(SSL_CTX *ctx)
 {
     SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 }
 
@@ -56,7 +59,8 @@ static int load_pair(SSL_CTX *ctx, const char *certificate, const char *key, cha
     return 0;
 }
 
-int tlsctx_new_server(SSL_CTX **out, const struct tlsctx_options *o, int *bad_index, char *why, size_t why_cap)
+int tlsctx_new_server(SSL_CTX **out, const struct tlsctx_options *o, int *bad_index, char *why,
+                      size_t why_cap)
 {
     *out = NULL;
     *bad_index = -1;

@@ -5,8 +5,8 @@
 
 #include "base/mem.h"
 
-int authority_open(struct authority **out, const char *id, const char *store_url, const struct store_options *options,
-                   char *why, size_t why_cap)
+int authority_open(struct authority **out, const char *id, const char *store_url,
+                   const struct store_options *options, char *why, size_t why_cap)
 {
     struct store *store;
     int rc = store_open(&store, store_url, options, why, why_cap);

@@ -6,12 +6,13 @@
 #include "commands.h"
 #include "gate/reason.h"
 
-static const char help[] = "Usage: stagate reasons [--json | --markdown]\n\n"
-                           "Prints every reason why a connection is refused, cut or ends: its name, what a client is\n"
-                           "told (HTTP status, SOCKS reply, TLS alert), what it means and what to change.\n\n"
-                           "      --json      one JSON array\n"
-                           "      --markdown  the table of docs/reasons.md\n"
-                           "  -h, --help      this text\n";
+static const char help[] =
+    "Usage: stagate reasons [--json | --markdown]\n\n"
+    "Prints every reason why a connection is refused, cut or ends: its name, what a client is\n"
+    "told (HTTP status, SOCKS reply, TLS alert), what it means and what to change.\n\n"
+    "      --json      one JSON array\n"
+    "      --markdown  the table of docs/reasons.md\n"
+    "  -h, --help      this text\n";
 
 static const char *number(char dst[8], unsigned n)
 {
@@ -26,18 +27,21 @@ static void print_text(void)
     for (int i = 0; i < REASON_COUNT; i++) {
         const struct reason_info *r = reason_info((enum reason)i);
         printf("%-22s %-5s %-6s %-6s %s\n%42s %s\n", r->id, number(http, r->http),
-               i == REASON_OK ? "0" : number(socks, r->socks), number(alert, r->alert), r->sentence, "", r->advice);
+               i == REASON_OK ? "0" : number(socks, r->socks), number(alert, r->alert), r->sentence, "",
+               r->advice);
     }
 }
 
 static void print_markdown(void)
 {
     char http[8], socks[8], alert[8];
-    printf("| reason | HTTP | SOCKS | TLS alert | what it means | what to change |\n|---|---|---|---|---|---|\n");
+    printf("| reason | HTTP | SOCKS | TLS alert | what it means | what to change "
+           "|\n|---|---|---|---|---|---|\n");
     for (int i = 0; i < REASON_COUNT; i++) {
         const struct reason_info *r = reason_info((enum reason)i);
         printf("| `%s` | %s | %s | %s | %s | %s |\n", r->id, number(http, r->http),
-               i == REASON_OK ? "0" : number(socks, r->socks), number(alert, r->alert), r->sentence, r->advice);
+               i == REASON_OK ? "0" : number(socks, r->socks), number(alert, r->alert), r->sentence,
+               r->advice);
     }
 }
 
@@ -46,7 +50,8 @@ static void print_json(void)
 {
     for (int i = 0; i < REASON_COUNT; i++) {
         const struct reason_info *r = reason_info((enum reason)i);
-        printf("%s{\"reason\":\"%s\",\"http\":%u,\"socks\":%u,\"alert\":%u,\"sentence\":\"%s\",\"advice\":\"%s\"}",
+        printf("%s{\"reason\":\"%s\",\"http\":%u,\"socks\":%u,\"alert\":%u,\"sentence\":\"%s\",\"advice\":\"%"
+               "s\"}",
                i == 0 ? "[" : ",\n ", r->id, r->http, r->socks, r->alert, r->sentence, r->advice);
     }
     printf("]\n");
@@ -54,8 +59,10 @@ static void print_json(void)
 
 int cmd_reasons(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"markdown", no_argument, NULL, 'm'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"markdown", no_argument, NULL, 'm'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     void (*print)(void) = print_text;
     int opt;
     opterr = 0;

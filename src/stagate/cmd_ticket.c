@@ -28,7 +28,8 @@ static const char help[] =
     "  -u, --user USER        whom the ticket is for\n"
     "  -d, --device DEVICE    the device it is for\n"
     "      --class CLASS      background (until it expires, the default) or session (one use)\n"
-    "      --lifetime TIME    such as 168h; default: background-services-ticket-expiration, or 100s for session\n"
+    "      --lifetime TIME    such as 168h; default: background-services-ticket-expiration, or 100s for "
+    "session\n"
     "      --service HOST:PORT  may be repeated: the only services it opens; default: all of the policy\n"
     "      --ica-address HOST:PORT  where it leads as a SOCKS destination; default: its first service\n"
     "      --authority ID     which authority; default: the first (issue), all (the others)\n"
@@ -54,11 +55,16 @@ struct arguments {
 static int parse(int argc, char **argv, struct arguments *a)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},        {"user", required_argument, NULL, 'u'},
-        {"device", required_argument, NULL, 'd'},        {"class", required_argument, NULL, OPT_CLASS},
-        {"lifetime", required_argument, NULL, OPT_LIFETIME}, {"service", required_argument, NULL, OPT_SERVICE},
-        {"ica-address", required_argument, NULL, OPT_ICA},   {"authority", required_argument, NULL, OPT_AUTHORITY},
-        {"json", no_argument, NULL, OPT_JSON},           {"help", no_argument, NULL, 'h'},
+        {"config", required_argument, NULL, 'c'},
+        {"user", required_argument, NULL, 'u'},
+        {"device", required_argument, NULL, 'd'},
+        {"class", required_argument, NULL, OPT_CLASS},
+        {"lifetime", required_argument, NULL, OPT_LIFETIME},
+        {"service", required_argument, NULL, OPT_SERVICE},
+        {"ica-address", required_argument, NULL, OPT_ICA},
+        {"authority", required_argument, NULL, OPT_AUTHORITY},
+        {"json", no_argument, NULL, OPT_JSON},
+        {"help", no_argument, NULL, 'h'},
         {0},
     };
     int opt;
@@ -120,8 +126,10 @@ static struct store *open_store(const struct authority_settings *a, bool must_ex
     struct store *store = NULL;
     char why[512];
     if (strcmp(a->store, "memory:") == 0) {
-        fprintf(stderr, "stagate: authority %s keeps its tickets in the memory of the running gateway, where commands cannot "
-                        "reach them: use store: lmdb:PATH\n",
+        fprintf(stderr,
+                "stagate: authority %s keeps its tickets in the memory of the running gateway, where "
+                "commands cannot "
+                "reach them: use store: lmdb:PATH\n",
                 a->id);
         return NULL;
     }
@@ -135,7 +143,8 @@ static struct store *open_store(const struct authority_settings *a, bool must_ex
 
 /* Calls each for the authorities that are meant, with their stores; stops at the first nonzero. */
 static int for_authorities(const struct settings *s, const struct arguments *a, bool create,
-                           int (*each)(const struct authority_settings *, struct store *, void *), void *owner)
+                           int (*each)(const struct authority_settings *, struct store *, void *),
+                           void *owner)
 {
     const struct authority_settings *list = s->authorities.items;
     bool found = false;
@@ -168,8 +177,8 @@ static int fill_services(const struct arguments *a, struct record *r, const char
         struct hostport hp;
         const char *why;
         char text[HOSTPORT_TEXT];
-        if (hostport_parse(&hp, a->services[i], strlen(a->services[i]), HOSTPORT_ALLOW_BLANKS | HOSTPORT_ALLOW_WILDCARD,
-                           &why) < 0)
+        if (hostport_parse(&hp, a->services[i], strlen(a->services[i]),
+                           HOSTPORT_ALLOW_BLANKS | HOSTPORT_ALLOW_WILDCARD, &why) < 0)
             return usage_error("ticket", "--service %s: %s", a->services[i], why);
         hostport_format(&hp, text);
         texts[i] = mem_strdup(text);
@@ -179,7 +188,8 @@ static int fill_services(const struct arguments *a, struct record *r, const char
     return 0;
 }
 
-static int fill_record(const struct issuing *in, struct record *r, const char **texts, struct record_value *value)
+static int fill_record(const struct issuing *in, struct record *r, const char **texts,
+                       struct record_value *value)
 {
     const struct arguments *a = in->args;
     const char *why;
@@ -281,9 +291,10 @@ static void print_record_json(const struct listing *l, const struct record *r)
     record_fingerprint(fingerprint, r->hash);
     clock_format(issued, r->issued_ms);
     clock_format(expires, r->expires_ms);
-    printf("{\"ticket\":\"%s\",\"authority\":\"%s\",\"class\":\"%s\",\"state\":\"%s\",\"issued\":\"%s\",\"expires\":\"%s\",",
-           fingerprint, l->authority, ticket_class_name(r->class), ticket_state_name(record_state_at(r, l->now)), issued,
-           expires);
+    printf("{\"ticket\":\"%s\",\"authority\":\"%s\",\"class\":\"%s\",\"state\":\"%s\",\"issued\":\"%s\","
+           "\"expires\":\"%s\",",
+           fingerprint, l->authority, ticket_class_name(r->class),
+           ticket_state_name(record_state_at(r, l->now)), issued, expires);
     printf("\"user\":");
     print_json_string(r->user);
     printf(",\"device\":");
@@ -328,7 +339,8 @@ static int print_record(void *owner, const struct record *r)
         print_record_json(l, r);
     } else {
         if (l->first)
-            printf("%-12s %-16s %-10s %-8s %-20s USER DEVICE SERVICES\n", "TICKET", "AUTHORITY", "CLASS", "STATE", "EXPIRES");
+            printf("%-12s %-16s %-10s %-8s %-20s USER DEVICE SERVICES\n", "TICKET", "AUTHORITY", "CLASS",
+                   "STATE", "EXPIRES");
         print_record_text(l, r);
     }
     l->first = false;
@@ -397,9 +409,10 @@ static int seek_in(const struct authority_settings *authority, struct store *sto
     }
     if (rc < 0)
         fprintf(stderr, "stagate: authority %s: %s\n", authority->id,
-                rc == ERR_EXISTS   ? "more than one ticket begins so: give more digits"
-                : rc == ERR_SYNTAX ? "neither a ticket string nor a fingerprint of 4 or more hexadecimal digits"
-                                   : err_text(rc));
+                rc == ERR_EXISTS ? "more than one ticket begins so: give more digits"
+                : rc == ERR_SYNTAX
+                    ? "neither a ticket string nor a fingerprint of 4 or more hexadecimal digits"
+                    : err_text(rc));
     free(r);
     k->found = true;
     return rc < 0 ? 1 : 0;
@@ -407,7 +420,8 @@ static int seek_in(const struct authority_settings *authority, struct store *sto
 
 static int ticket_seek(const struct settings *s, const struct arguments *a, bool revoke)
 {
-    struct seeking k = {.revoke = revoke, .listing = {.json = a->json, .first = true, .now = clock_wall_ms()}};
+    struct seeking k = {.revoke = revoke,
+                        .listing = {.json = a->json, .first = true, .now = clock_wall_ms()}};
     char text[TICKET_STRING_MAX] = "";
     const char *why = NULL;
 

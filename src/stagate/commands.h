@@ -1,4 +1,5 @@
-/* The subcommands of stagate. Each gets its own arguments, argv[0] being its name, and returns the exit status: 0, 1 for a failure, 2 for wrong usage. */
+/* The subcommands of stagate. Each gets its own arguments, argv[0] being its name, and returns the exit
+ * status: 0, 1 for a failure, 2 for wrong usage. */
 #ifndef STAGATE_STAGATE_COMMANDS_H
 #define STAGATE_STAGATE_COMMANDS_H
 
@@ -12,7 +13,8 @@ int cmd_reasons(int argc, char **argv);
 /* "stagate: ..." on standard error with a pointer to --help; returns 2. */
 int usage_error(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Reads the configuration or says what is wrong with it; NULL then. Warnings are printed only where asked for. */
+/* Reads the configuration or says what is wrong with it; NULL then. Warnings are printed only where asked
+ * for. */
 struct settings *load_settings(const char *path, bool strict, bool warnings);
 
 #endif

@@ -24,7 +24,8 @@ static const struct {
 
 static void print_help(FILE *to)
 {
-    fprintf(to, "stagate - a Citrix Gateway's STA path, in a lab\n\nUsage: stagate COMMAND [OPTION]...\n\nCommands:\n");
+    fprintf(to, "stagate - a Citrix Gateway's STA path, in a lab\n\nUsage: stagate COMMAND "
+                "[OPTION]...\n\nCommands:\n");
     for (size_t i = 0; i < COMMANDS; i++)
         fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
     fprintf(to, "\n`stagate COMMAND --help` tells about one of them, stagate(1) about all.\n"
@@ -33,7 +34,8 @@ static void print_help(FILE *to)
 
 static void print_version(void)
 {
-    printf("stagate %s\n%s\nlibuv %s\n", STAGATE_VERSION, OpenSSL_version(OPENSSL_VERSION), uv_version_string());
+    printf("stagate %s\n%s\nlibuv %s\n", STAGATE_VERSION, OpenSSL_version(OPENSSL_VERSION),
+           uv_version_string());
 }
 
 int usage_error(const char *command, const char *fmt, ...)

@@ -222,8 +222,7 @@ tls-protos = TLSv1.3
 workers = 1
 backlog = 4096
 daemon = off
-quiet = on
-ssl-handshake-timeout = 3600
+log-level = 0
 {user}
 """)
         return [self.find(), f"--config={conf}"]
