@@ -10,8 +10,8 @@ int64_t clock_wall_ms(void); /* since 1970-01-01 UTC, plus the offset */
 uint64_t clock_mono_ms(void);
 uint64_t clock_mono_ns(void);
 
-void clock_set_offset_ms(
-    int64_t offset); /* for tests and demonstrations: moves the wall clock of this process */
+/* Moves the wall clock of this process: for tests and demonstrations. */
+void clock_set_offset_ms(int64_t offset);
 int64_t clock_offset_ms(void);
 
 /* RFC 3339 UTC with milliseconds, "2026-11-23T09:00:00.000Z", into dst[CLOCK_TEXT]. */
