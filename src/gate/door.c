@@ -11,13 +11,15 @@
 #include "proto/http.h"
 #include "proto/socks5.h"
 
-#define LOGIN_CAP 256
+#define LOGIN_CAP                    256
+#define SOCKS5_COMMAND_NOT_SUPPORTED 7 /* RFC 1928's REP for BIND and UDP ASSOCIATE */
 
 struct door {
     unsigned doors;
     int kind;
     enum reason reason;
     const char *detail;
+    uint8_t socks_code; /* of a refusal that SOCKS has a code of its own for; 0: the reason's */
     bool has_target;
     struct hostport target;
     struct ticket_string ticket;
@@ -96,8 +98,10 @@ static enum door_result feed_socks(struct door *d, const uint8_t *data, size_t l
         int rc = socks5_feed(d->socks, data + *used, len - *used, &n, answer, &answer_len);
         *used += n;
         buf_append(reply, answer, answer_len);
-        if (rc < 0)
+        if (rc < 0) {
+            d->socks_code = rc == ERR_UNSUPPORTED ? SOCKS5_COMMAND_NOT_SUPPORTED : 0;
             return refuse(d, REASON_REQUEST_MALFORMED, d->socks->why);
+        }
         if (rc == SOCKS5_DONE)
             return socks_done(d);
         if (*used == len)
@@ -282,7 +286,7 @@ void door_answer(const struct door *d, enum reason r, const char *detail, struct
             door_http_refusal(r, detail, reply);
     } else if (d->kind == DOOR_SOCKS) {
         uint8_t answer[SOCKS5_REPLY_MAX];
-        uint8_t code = reason_info(r)->socks;
+        uint8_t code = d->socks_code != 0 ? d->socks_code : reason_info(r)->socks;
         if (r == REASON_OK || code != 0)
             buf_append(reply, answer, socks5_reply(d->socks, code, answer));
     }

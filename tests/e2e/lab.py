@@ -4,6 +4,7 @@ A gateway runs in a folder of its own on port 0. Its log is read as it comes; ev
 the client's address, so that tests can share a gateway. A gateway has to end cleanly: status 0 on SIGTERM, and
 nothing on standard error but its log (so a sanitizer's report fails the test).
 """
+import functools
 import json
 import os
 import pathlib
@@ -35,6 +36,7 @@ def stagate(*args, stdin=None):
                           timeout=DEADLINE)
 
 
+@functools.lru_cache
 def reasons_table():
     return {row["reason"]: row for row in json.loads(stagate("reasons", "--json").stdout)}
 
@@ -316,7 +318,9 @@ class Client:
         return self.conn
 
     def ended(self, reason, detail=..., **fields):
-        """The connection's log line, which must tell this reason, and detail and fields where given."""
+        """The connection's log line, which must tell this reason, and detail and fields where given. Closes our
+        side, which the gateway waits for when it has refused something."""
+        self.close()
         entry = self.gateway.connection(self)
         told = (entry["reason"], entry.get("detail"))
         assert told == (reason, told[1] if detail is ... else detail), entry
