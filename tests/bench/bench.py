@@ -16,7 +16,7 @@ import tempfile
 import time
 
 import peers as peer_list
-from procs import (BenchError, Process, cpu_ns, cpu_ns_at_rest, descriptor_count, descriptor_limit, pss_bytes, tail)
+from procs import BenchError, Process, cpu_ns_at_rest, descriptor_count, descriptor_limit, pss_bytes, tail
 
 HELD = 9000  # tunnels or connections in the works that measure memory
 PHASE_S = 300
@@ -201,6 +201,7 @@ class Bench:
         for peer in self.peers:
             if not peer.find():
                 say(f"{peer.name}: not there ({peer.binary}), left out")
+                self.notes.append(f"{peer.name} was not there")
         self.peers = [p for p in self.peers if p.find()]
         if self.options.peers:
             for peer in self.peers:
@@ -238,7 +239,7 @@ class Bench:
         say(f"{label}: {shown} ({time.monotonic() - started:.1f} s{busy})")
         if "cut" in cell.notes:
             note = f"{peer.name}, {work}: {cell.notes['cut']}"
-            if not any(n.startswith(f"{peer.name}, {work}:") for n in self.notes):
+            if note not in self.notes:
                 self.notes.append(note)
 
     # ---- results ----
@@ -255,6 +256,8 @@ class Bench:
         metrics = [m for m in METRICS if any(key[0] == m.name for key in self.samples)]
         rows = [["median / least"] + [m.title for m in metrics]]
         for peer in self.peers:
+            if not any(key[1] == peer.name for key in self.samples):
+                continue
             cells = []
             for m in metrics:
                 values = self.samples.get((m.name, peer.name))
@@ -361,6 +364,7 @@ def main():
     except KeyboardInterrupt:
         interrupted = True
         say("interrupted")
+        bench.notes.append("interrupted: not every peer has had its rounds")
     finally:
         Process.stop_all()
         if bench.keep:
