@@ -204,9 +204,9 @@ static void refuse_hello(struct conn *c, enum reason r, uint16_t version, const 
     conn_linger(c, r, detail);
 }
 
-static void refuse_not_tls(struct conn *c, const uint8_t *data, size_t len)
+static void refuse_not_tls(struct conn *c, uint8_t first)
 {
-    if (len > 0 && data[0] >= 'A' && data[0] <= 'Z') {
+    if (first >= 'A' && first <= 'Z') {
         struct buf reply;
         buf_init(&reply, 4096);
         door_http_refusal(REASON_NOT_TLS, "plain HTTP on a TLS port: use https://", &reply);
@@ -215,7 +215,7 @@ static void refuse_not_tls(struct conn *c, const uint8_t *data, size_t len)
         conn_linger(c, REASON_NOT_TLS, "plain HTTP on the TLS port");
         return;
     }
-    conn_end(c, REASON_NOT_TLS, len > 0 ? "the first bytes are no TLS record" : "not a byte came");
+    conn_end(c, REASON_NOT_TLS, "the first bytes are no TLS record");
 }
 
 /* Reads the ClientHello before OpenSSL does: what was offered goes to the log even where OpenSSL says no. */
@@ -247,8 +247,12 @@ static bool check_hello(struct conn *c, const uint8_t *data, size_t len)
 static void on_client_first(struct stream *s, const uint8_t *data, size_t len, bool whole)
 {
     struct conn *c = of_stream(s);
+    if (!whole && s->tcp_eof) {
+        conn_end(c, REASON_CLIENT_GONE, "closed before a whole first record");
+        return;
+    }
     if (!whole) {
-        refuse_not_tls(c, data, len);
+        refuse_not_tls(c, data[0]);
         return;
     }
     if (!check_hello(c, data, len))

@@ -1,7 +1,7 @@
 """Measures stagate beside the programs a user would put in its place, on the same work in alternating rounds.
 
-`make bench` runs this. Every proxy has one worker, alone on the first CPU; load client and sink share the second. Works and how they
-are measured are described in docs/performance.md. Progress goes to standard error, the table (Markdown) to standard output.
+`make bench` runs this. Every proxy has one worker, alone on the first CPU; load client and sink share the second. The works and the
+method are described in docs/performance.md. Progress goes to standard error, the table (Markdown) to standard output.
 """
 import argparse
 import json
@@ -336,8 +336,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, help="rounds of each work (5; 2 with --quick; memory at most 2)")
     parser.add_argument("--quick", action="store_true", help="smaller cells: good for a look, not for a verdict")
     parser.add_argument("--only", metavar="WORK,...", help=f"some of {' '.join(WORK_NAMES)}")
-    parser.add_argument("--peers", metavar="NAME,...", help="some of stagate haproxy haproxy-64k nginx nginx-64k squid hitch; a -64k variant "
-                        "named here does every work, otherwise only the relay")
+    parser.add_argument("--peers", metavar="NAME,...", help="some of stagate haproxy haproxy-64k nginx nginx-64k squid hitch; "
+                        "a -64k variant named here does every work, otherwise only the relay")
     parser.add_argument("--json", metavar="FILE", help="every sample, and the machine")
     parser.add_argument("--keep", action="store_true", help="keep the scratch folder with configurations and logs")
     options = parser.parse_args()

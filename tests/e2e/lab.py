@@ -106,6 +106,7 @@ class Gateway:
         self.lines = []   # raw
         self.events = []  # parsed
         self.strays = []  # what is no log line
+        self.expected = []
         self._arrived = threading.Condition()
         self.process = None
         Gateway.running.append(self)
@@ -121,12 +122,13 @@ class Gateway:
     # ---- process
 
     def start(self, *args, wait=True):
+        since = len(self.events)
         self.process = subprocess.Popen([STAGATE, "run", "-c", self.path, *args], stderr=subprocess.PIPE,
                                         stdin=subprocess.DEVNULL)
         self._reader = threading.Thread(target=self._read, args=(self.process.stderr,), daemon=True)
         self._reader.start()
         if wait:
-            self.ready = self.wait_log("the ready line", event="ready", since=len(self.events))
+            self.ready = self.wait_log("the ready line", event="ready", since=since)
         return self
 
     def _read(self, pipe):
@@ -166,9 +168,12 @@ class Gateway:
         self.wait_exit()
         self.process = None
 
-    def stop(self, strays=()):
-        """SIGTERM, and everything that has to be true of the end. strays: texts that may stand in its output
-        beside the log."""
+    def expect_output(self, *texts):
+        """Lines with these texts may stand on standard error beside the log: what is wrong with a configuration."""
+        self.expected += texts
+
+    def stop(self):
+        """SIGTERM, and everything that has to be true of the end."""
         for client in self.clients:
             client.close()
         self.clients.clear()
@@ -178,7 +183,7 @@ class Gateway:
             self.signal(signal.SIGTERM)
         status = self.wait_exit()
         self.process = None
-        left = [line for line in self.strays if not any(s in line for s in strays)]
+        left = [line for line in self.strays if not any(s in line for s in self.expected)]
         assert not left, "the gateway wrote what is no log line:\n" + "\n".join(left[:200])
         assert status == 0, f"the gateway ended with status {status}"
         assert self.events[-1]["event"] == "stopped", f"the last event is {self.events[-1]}"

@@ -355,6 +355,17 @@ def client_hello(version, supported=None, sni=None, record_version=0x0301, lengt
     return record(HANDSHAKE, b"\x01" + len(body).to_bytes(3, "big") + body, record_version)
 
 
+def first_flight(context, server_hostname=None):
+    """What a real client sends first: its ClientHello's record."""
+    out = ssl.MemoryBIO()
+    client = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=server_hostname)
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        return out.read()
+    raise AssertionError("a handshake without a server")
+
+
 def sslv2_hello(version):
     """An SSLv2-format ClientHello (RFC 5246 E.2); version 0x0002 is a pure SSLv2 one."""
     ciphers = b"\x01\x00\x80\x07\x00\xc0\x00\x00\x2f"

@@ -167,6 +167,56 @@ static inline int fixture_reap(struct fixture_child *child)
     return status;
 }
 
+/* What clients' callbacks were told, added up. */
+struct answers {
+    unsigned count;
+    unsigned by_verdict[REDEEM_DOWN + 1];
+    int rc;      /* the last one */
+    bool inside; /* a call that may not call back is running */
+};
+
+static inline void fixture_on_redeem(void *owner, enum redeem verdict, struct record *rec)
+{
+    struct answers *a = owner;
+    ck_assert(!a->inside);
+    ck_assert((rec == NULL) == (verdict == REDEEM_UNKNOWN || verdict == REDEEM_DOWN));
+    a->count++;
+    a->by_verdict[verdict]++;
+    free(rec);
+}
+
+static inline void fixture_on_done(void *owner, int rc)
+{
+    struct answers *a = owner;
+    ck_assert(!a->inside);
+    a->count++;
+    a->rc = rc;
+}
+
+/* Returns the open request; an answer at once is counted like a later one. */
+static inline struct store_request *fixture_client_redeem(struct store_client *c, unsigned n,
+                                                          struct answers *a)
+{
+    enum redeem verdict = REDEEM_DOWN;
+    struct record r = fixture_ticket(n, TICKET_SESSION), *out = &r;
+    a->inside = true;
+    struct store_request *request = store_client_redeem(c, r.hash, NOW, &verdict, &out, fixture_on_redeem, a);
+    a->inside = false;
+    if (request == NULL)
+        fixture_on_redeem(a, verdict, out);
+    else
+        ck_assert_ptr_null(out);
+    return request;
+}
+
+/* The kinds of store, for loop tests. */
+enum { KIND_MEMORY, KIND_LMDB, KINDS };
+
+static inline struct store *fixture_open_kind(int kind, struct store_options options)
+{
+    return fixture_open(kind == KIND_MEMORY ? "memory:" : fixture_url("tickets"), options);
+}
+
 static inline int fixture_run_suite(const char *name, void (*add)(TCase *))
 {
     TCase *tc = tcase_create(name);

@@ -354,38 +354,6 @@ END_TEST
 
 /* ---- loops, while another process writes ---- */
 
-struct answers {
-    unsigned count;
-    unsigned by_verdict[REDEEM_DOWN + 1];
-    int rc;
-};
-
-static void on_redeem(void *owner, enum redeem verdict, struct record *rec)
-{
-    struct answers *a = owner;
-    a->count++;
-    a->by_verdict[verdict]++;
-    free(rec);
-}
-
-static void on_done(void *owner, int rc)
-{
-    struct answers *a = owner;
-    a->count++;
-    a->rc = rc;
-}
-
-/* Whether the answer was there at once. */
-static bool client_redeem(struct store_client *c, unsigned n, struct answers *a)
-{
-    enum redeem verdict;
-    struct record r = fixture_ticket(n, TICKET_SESSION), *out;
-    if (store_client_redeem(c, r.hash, NOW, &verdict, &out, on_redeem, a) != NULL)
-        return false;
-    on_redeem(a, verdict, out);
-    return true;
-}
-
 /* The disk is away, so to speak: reads go on, writes queue up, and at some length are refused at once. */
 START_TEST(loops_do_not_wait_for_writers)
 {
@@ -402,22 +370,22 @@ START_TEST(loops_do_not_wait_for_writers)
     fixture_wait(child.from);
 
     struct answers reads = {0}, writes = {0}, issued = {0};
-    ck_assert(client_redeem(c, 1, &reads));
-    ck_assert(client_redeem(c, 3, &reads));
+    ck_assert_ptr_null(fixture_client_redeem(c, 1, &reads));
+    ck_assert_ptr_null(fixture_client_redeem(c, 3, &reads));
     ck_assert_uint_eq(reads.by_verdict[REDEEM_OK], 1);
     ck_assert_uint_eq(reads.by_verdict[REDEEM_UNKNOWN], 1);
     unsigned waiting = 0;
-    while (!client_redeem(c, 2, &writes) && waiting < 2 * QUEUE)
+    while (fixture_client_redeem(c, 2, &writes) != NULL && waiting < 2 * QUEUE)
         waiting++;
     ck_assert_uint_ge(waiting, QUEUE); /* and what the thread has taken already */
     ck_assert_uint_lt(waiting, QUEUE + 5000);
     ck_assert_uint_eq(writes.by_verdict[REDEEM_DOWN], 1);
     struct record r = fixture_ticket(4, TICKET_SESSION);
-    store_client_issue(c, &r, on_done, &issued);
+    store_client_issue(c, &r, fixture_on_done, &issued);
     ck_assert_uint_eq(issued.count, 0);
     fixture_run(&loop, &issued.count, 1);
     ck_assert_int_eq(issued.rc, ERR_TOO_BIG);
-    ck_assert(client_redeem(c, 1, &reads));
+    ck_assert_ptr_null(fixture_client_redeem(c, 1, &reads));
 
     fixture_tell(child.to);
     ck_assert_int_eq(fixture_reap(&child), 0);
@@ -457,17 +425,17 @@ START_TEST(follows_a_map_that_grew_elsewhere)
     struct store_client *c = store_client_new(s, &loop), *late;
     struct answers a = {0};
     issue(s, 1, TICKET_BACKGROUND);
-    ck_assert(client_redeem(c, 1, &a));
+    ck_assert_ptr_null(fixture_client_redeem(c, 1, &a));
     fixture_tell(child.to);
     fixture_wait(child.from);
     ck_assert_int_eq(fixture_reap(&child), 0);
 
     if (_i == 0) { /* the loop comes first: it must not wait, and gets its answer from the thread */
         late = store_client_new(s, &loop);
-        client_redeem(c, 1, &a);
+        fixture_client_redeem(c, 1, &a);
         fixture_run(&loop, &a.count, 2);
-        ck_assert(client_redeem(c, 1, &a));
-        ck_assert(client_redeem(late, 1, &a));
+        ck_assert_ptr_null(fixture_client_redeem(c, 1, &a));
+        ck_assert_ptr_null(fixture_client_redeem(late, 1, &a));
         ck_assert_uint_eq(a.by_verdict[REDEEM_OK], 4);
         fixture_close_client(late, &loop);
     }
