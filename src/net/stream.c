@@ -394,12 +394,7 @@ static void on_read(uv_stream_t *handle, ssize_t nread, const uv_buf_t *b)
         s->tcp_eof = true;
         if (s->held.len > 0 && s->phase == STREAM_OPEN)
             return; /* told by on_later, behind the bytes */
-        if (s->phase == STREAM_FIRST && s->held.len > 0) {
-            struct buf collected = s->held;
-            buf_init(&s->held, QUEUE_MAX);
-            s->events->on_first(s, collected.data, collected.len, false);
-            buf_deinit(&collected);
-        } else if (s->phase == STREAM_HANDSHAKE) {
+        if (s->phase == STREAM_HANDSHAKE) {
             fail(s, UV_ECONNRESET, "the peer closed during the handshake");
         } else {
             tell_eof(s, s->tls.ssl == NULL);
