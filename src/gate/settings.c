@@ -127,7 +127,7 @@ static const struct conf_key authority_keys[] = {
      .help = "the STA ID that tickets of this authority carry"},
     {"store", CONF_CUSTOM, AT(authority_settings, store), .flags = CONF_REQUIRED, .parse = parse_store,
      .help = "lmdb:PATH, a folder, or memory:"},
-    {"keep-ended", CONF_DURATION, AT(authority_settings, tombstone_ms), .def = "24h", .max = YEAR,
+    {"keep-ended", CONF_DURATION, AT(authority_settings, tombstone_ms), .def = "24h", .min = 1, .max = YEAR,
      .help = "how long a ticket that ended is remembered as expired, used or revoked"},
     {"listen", CONF_STRING, 0, .flags = CONF_UNSUPPORTED | CONF_LIST, .help = "the STA XML service"},
     {"url", CONF_STRING, 0, .flags = CONF_UNSUPPORTED, .help = "a remote authority"},

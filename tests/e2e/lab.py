@@ -121,10 +121,10 @@ class Gateway:
 
     # ---- process
 
-    def start(self, *args, wait=True):
+    def start(self, *args, wait=True, before_exec=None):
         since = len(self.events)
         self.process = subprocess.Popen([STAGATE, "run", "-c", self.path, *args], stderr=subprocess.PIPE,
-                                        stdin=subprocess.DEVNULL)
+                                        stdin=subprocess.DEVNULL, preexec_fn=before_exec)
         self._reader = threading.Thread(target=self._read, args=(self.process.stderr,), daemon=True)
         self._reader.start()
         if wait:
