@@ -57,5 +57,7 @@ struct deadline {
 void deadline_init(struct deadline *d, void (*expired)(struct deadline *d));
 void deadline_set(struct netloop *l, struct deadline *d, unsigned list, uint64_t timeout_ms);
 void deadline_clear(struct deadline *d);
+/* The one of a list that is due first; NULL when the list is empty. */
+struct deadline *deadline_first(struct netloop *l, unsigned list);
 
 #endif

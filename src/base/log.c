@@ -18,7 +18,8 @@
 static _Atomic int log_is_json = 1;
 static _Atomic int log_max_level = LOG_INFO;
 static _Atomic int log_colour;
-static _Atomic uint64_t log_lost;
+static _Atomic uint64_t log_lost;   /* since the start */
+static _Atomic uint64_t log_untold; /* of them, not said in the log yet */
 
 static const char *const level_name[] = {"error", "warn", "info", "debug"};
 static const char *const level_colour[] = {"\033[31m", "\033[33m", "\033[36m", "\033[2m"};
@@ -269,13 +270,24 @@ void log_end(struct log_line *l)
     if (l->json)
         l->data[l->len++] = '}';
     l->data[l->len++] = '\n';
+    l->off = true;
     ssize_t n;
     do {
         n = write(STDERR_FILENO, l->data, l->len);
     } while (n < 0 && errno == EINTR);
-    if (n != (ssize_t)l->len)
+    if (n != (ssize_t)l->len) {
         atomic_fetch_add(&log_lost, 1);
-    l->off = true;
+        atomic_fetch_add(&log_untold, 1);
+        return;
+    }
+    /* the first line that gets through again is followed by how many did not */
+    uint64_t untold =
+        atomic_load_explicit(&log_untold, memory_order_relaxed) > 0 ? atomic_exchange(&log_untold, 0) : 0;
+    if (untold > 0) {
+        log_begin(l, LOG_WARN, "log_lines_lost");
+        log_int(l, "count", (int64_t)untold);
+        log_end(l);
+    }
 }
 
 void log_message(enum log_level level, const char *event, const char *fmt, ...)

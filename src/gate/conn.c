@@ -411,9 +411,27 @@ static const struct stream_events backend_events = {
 
 /* ---- beginnings, and the worker's wishes ---- */
 
+/* At the limit the client that has been silent longest gives way: ten thousand that say nothing must not keep
+ * out one that has something to say. Connections that showed a ticket never give way. */
+static bool make_room(struct worker *w)
+{
+    static const enum conn_state silent[] = {CONN_HELLO, CONN_REQUEST};
+    for (size_t i = 0; i < sizeof silent / sizeof silent[0]; i++) {
+        struct deadline *d = deadline_first(&w->loop, silent[i]);
+        if (d != NULL) {
+            conn_end(list_entry(d, struct conn, deadline), REASON_OVERLOADED,
+                     "silent, and gave way to a newer client");
+            return true;
+        }
+    }
+    return false;
+}
+
 void conn_accept(struct worker *w, const struct runtime_listener *rl, uv_stream_t *listener)
 {
     struct conn *c = mem_zalloc(sizeof *c);
+    bool full =
+        atomic_load_explicit(w->connections, memory_order_relaxed) >= w->connections_max && !make_room(w);
 
     c->worker = w;
     c->runtime = worker_runtime_ref(w->current);
@@ -436,7 +454,7 @@ void conn_accept(struct worker *w, const struct runtime_listener *rl, uv_stream_
     set_deadline(c);
     if (rc < 0)
         conn_end(c, REASON_CLIENT_GONE, err_text(rc));
-    else if (atomic_load_explicit(w->connections, memory_order_relaxed) > w->connections_max)
+    else if (full)
         conn_end(c, REASON_OVERLOADED, NULL);
 }
 

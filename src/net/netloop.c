@@ -155,3 +155,10 @@ void deadline_clear(struct deadline *d)
 {
     list_remove(&d->link);
 }
+
+struct deadline *deadline_first(struct netloop *l, unsigned list)
+{
+    assert(list < NETLOOP_DEADLINES);
+    struct list *head = &l->deadlines[list];
+    return list_empty(head) ? NULL : list_entry(head->next, struct deadline, link);
+}
