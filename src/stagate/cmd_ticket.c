@@ -464,6 +464,13 @@ static int purge_in(const struct authority_settings *authority, struct store *st
     return 0;
 }
 
+static int ticket_purge(const struct settings *s, const struct arguments *a)
+{
+    if (a->ticket != NULL)
+        return usage_error("ticket", "unexpected argument \"%s\"", a->ticket);
+    return for_authorities(s, a, true, purge_in, NULL);
+}
+
 int cmd_ticket(int argc, char **argv)
 {
     static const char *const verbs[] = {"issue", "list", "show", "revoke", "purge", NULL};
@@ -501,7 +508,7 @@ int cmd_ticket(int argc, char **argv)
         status = ticket_seek(s, &a, verb == 3);
         break;
     default:
-        status = for_authorities(s, &a, true, purge_in, NULL);
+        status = ticket_purge(s, &a);
         break;
     }
     settings_free(s);
