@@ -123,6 +123,9 @@ bool conf_given(const struct conf *c, const void *field);
  * ("file: message" where there is no place); returns the number of errors. */
 int conf_print(const struct conf *c, FILE *to);
 
+/* Prints the reference of all keys as Markdown: a table for each section. */
+void conf_describe(const struct conf_section *section, FILE *to);
+
 /* The nearest of the NULL-terminated names: edit distance at most 2 or a third of word's length, whichever is
  * more, and at most half of the longer one; case does not count. NULL if none is near. For options and
  * commands too. */

@@ -83,18 +83,34 @@ static size_t count_chars(const char *text, size_t len)
     return chars;
 }
 
-/* The place of the byte at offset inside a scalar; its beginning where quoting, escapes or folding hide the
- * exact one. */
-static struct conf_mark mark_inside(const yaml_node_t *node, size_t offset)
-{
-    struct conf_mark at = mark_of(node);
-    size_t quotes = node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE ? 0 : 1;
-    size_t width = count_chars(scalar_text(node), node->data.scalar.length) + 2 * quotes;
+/* Follows the places of bytes inside a scalar, onwards only. Where quoting, escapes or folding hide them,
+ * every byte stands at the scalar's beginning. */
+struct pointer {
+    const char *text;
+    size_t offset;
+    bool exact;
+    struct conf_mark at;
+};
 
-    if (node->start_mark.line == node->end_mark.line &&
-        node->end_mark.column - node->start_mark.column == width)
-        at.column += (int)(quotes + count_chars(scalar_text(node), offset));
-    return at;
+static struct pointer point_into(const yaml_node_t *node)
+{
+    struct pointer p = {.text = scalar_text(node), .at = mark_of(node)};
+    size_t quotes = node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE ? 0 : 1;
+    size_t width = count_chars(p.text, node->data.scalar.length) + 2 * quotes;
+
+    p.exact = node->start_mark.line == node->end_mark.line &&
+              node->end_mark.column - node->start_mark.column == width;
+    if (p.exact)
+        p.at.column += (int)quotes;
+    return p;
+}
+
+static struct conf_mark point_at(struct pointer *p, size_t offset)
+{
+    if (p->exact)
+        p->at.column += (int)count_chars(p->text + p->offset, offset - p->offset);
+    p->offset = offset;
+    return p->at;
 }
 
 /* ---- wrong kinds ---------------------------------------------------------------------------- */
@@ -246,15 +262,17 @@ static void read_pieces(struct reader *r, const struct conf_key *key, const yaml
     size_t total = node->data.scalar.length;
     size_t left = count_pieces(text, total);
     size_t pos = 0, offset, len;
+    struct pointer pointer = point_into(node);
 
     list->items = alloc_items(r->c, key, left);
     for (; left > 0 && next_piece(text, total, &pos, &offset, &len); left--) {
+        struct conf_mark at = point_at(&pointer, offset);
         if (len == 0) {
-            conf_complain(r->c, mark_inside(node, offset), "%s: an item between commas is empty", key->name);
+            conf_complain(r->c, at, "%s: an item between commas is empty", key->name);
             continue;
         }
         char *piece = mem_strndup(text + offset, len);
-        if (read_text(r, key, piece, len, mark_inside(node, offset), item_at(key, list, list->count)))
+        if (read_text(r, key, piece, len, at, item_at(key, list, list->count)))
             list->count++;
         free(piece);
     }

@@ -18,17 +18,20 @@ static const char run_help[] =
     "  -h, --help         this text\n";
 
 static const char check_help[] =
-    "Usage: stagate check -c FILE\n\n"
+    "Usage: stagate check -c FILE\n"
+    "       stagate check --keys\n\n"
     "Prints file:line:column: message for every mistake and warning in FILE. Exit status 0 when it can be\n"
     "run, 1 when not.\n\n"
     "  -c, --config FILE  the configuration\n"
+    "      --keys         print the reference of all keys, as Markdown\n"
     "  -h, --help         this text\n";
 
-enum { OPT_CORE_DUMPS = 1000 };
+enum { OPT_CORE_DUMPS = 1000, OPT_KEYS };
 
 static const struct option options[] = {
     {"config", required_argument, NULL, 'c'},
     {"core-dumps", no_argument, NULL, OPT_CORE_DUMPS},
+    {"keys", no_argument, NULL, OPT_KEYS},
     {"help", no_argument, NULL, 'h'},
     {0},
 };
@@ -47,6 +50,9 @@ static int parse(int argc, char **argv, const char *help, const char **path, boo
         case OPT_CORE_DUMPS:
             *core_dumps = true;
             break;
+        case OPT_KEYS:
+            conf_describe(&settings_schema, stdout);
+            return 0;
         case 'h':
             fputs(help, stdout);
             return 0;
