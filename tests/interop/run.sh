@@ -29,6 +29,7 @@ if ! cmp -s "$state/node/package-lock.json" "$state/node/node_modules/.installed
 fi
 
 tests=
+# shellcheck disable=SC2317  # reached by the trap
 finish() {
     trap '' INT TERM HUP
     [ -z "$tests" ] || wait "$tests" || true
