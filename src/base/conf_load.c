@@ -73,7 +73,7 @@ static const char *advice_for(const char *problem, char found)
         {"found a tab character that violates indentation", '\0', "indent with blanks"},
         {"found a tab character where an indentation space is expected", '\0', "indent with blanks"},
         {"mapping values are not allowed in this context", '\0',
-         "a text with \": \" in it needs quotes, or the indentation does not fit"},
+         "a text with \": \" in it or a colon at its end needs quotes, or the indentation does not fit"},
         {"block sequence entries are not allowed in this context", '\0',
          "the list begins on a line of its own"},
         {"could not find expected ':'", '\0', "a key is followed by a colon and a blank"},

@@ -281,8 +281,11 @@ START_TEST(yaml_itself)
         {"name: @x\n", "sta.yaml:1:7: found character that cannot start any token: a text that starts with @ "
                        "needs quotes\n"},
         {"name: mail.example.com: 443\n", "sta.yaml:1:23: mapping values are not allowed in this context: a "
-                                          "text with \": \" in it needs quotes, or the "
-                                          "indentation does not fit\n"},
+                                          "text with \": \" in it or a colon at its end "
+                                          "needs quotes, or the indentation does not fit\n"},
+        {"name: memory:\n", "sta.yaml:1:13: mapping values are not allowed in this context: a text with \": "
+                            "\" in it or a colon at its end "
+                            "needs quotes, or the indentation does not fit\n"},
         {"log:\n  format: json\n colour: yes\n", "sta.yaml:3:2: did not find expected key: the indentation "
                                                  "does not fit the lines above (while parsing a block "
                                                  "mapping that begins in line 1)\n"},
