@@ -87,16 +87,18 @@ static int parse_authority_id(struct conf *c, const char *text, size_t len, void
     return 0;
 }
 
-/* "lmdb:PATH" with PATH relative to the file's folder, "memory:". */
+/* "lmdb:PATH" with PATH relative to the file's folder, "memory:" (or "memory": with its colon it needs quotes
+ * in YAML). */
 static int parse_store(struct conf *c, const char *text, size_t len, void *field, const char **why)
 {
-    *why = "a store is lmdb:PATH (survives restarts) or memory: (lost when the gateway ends)";
-    if (strcmp(text, "memory:") != 0 && (strncmp(text, "lmdb:", 5) != 0 || len == 5))
+    bool memory = strcmp(text, "memory:") == 0 || strcmp(text, "memory") == 0;
+    *why = "a store is lmdb:PATH (survives restarts) or memory (lost when the gateway ends)";
+    if (!memory && (strncmp(text, "lmdb:", 5) != 0 || len == 5))
         return ERR_SYNTAX;
-    const char *path = text[0] == 'm' ? "" : conf_path(c, text + 5);
+    const char *path = memory ? "" : conf_path(c, text + 5);
     size_t size = strlen(path) + sizeof "memory:";
     char *url = conf_alloc(c, size);
-    snprintf(url, size, "%s%s", text[0] == 'm' ? "memory:" : "lmdb:", path);
+    snprintf(url, size, "%s%s", memory ? "memory:" : "lmdb:", path);
     *(const char **)field = url;
     return 0;
 }
@@ -333,14 +335,15 @@ static void check_services(struct settings *s)
             if (hostport_equal(&v[i].name, &v[j].name))
                 conf_error(s->conf, &v[i].name, "name: this service stands in the list twice");
         }
-        if (v[i].name.port != 0 && !is_listed(s, &v[i].name)) {
+        if (conf_ok(s->conf) && v[i].name.port != 0 && !is_listed(s, &v[i].name)) {
             char text[HOSTPORT_TEXT];
             hostport_format(&v[i].name, text);
             conf_warning(s->conf, &v[i].name,
                          "name: %s is not in background-network-services, so no client can reach it", text);
         }
     }
-    if (s->policy.network_access == NETWORK_TUNNELED && s->policy.services.count == 0)
+    /* entries with mistakes are left out of the list: no word about what they would have made of it */
+    if (conf_ok(s->conf) && s->policy.network_access == NETWORK_TUNNELED && s->policy.services.count == 0)
         conf_warning(
             s->conf, &s->policy.services,
             "background-network-services is empty: no client can reach anything through this gateway");
