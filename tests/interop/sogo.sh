@@ -6,6 +6,9 @@
 #   sogo.sh status                        what runs, and where
 #   sogo.sh down                          stop it, keep its logs in build/interop/sogo-log, remove everything else
 #
+# SOGO_PORT=9443 sets the port that mail.example.com is to be connected to, otherwise a free one; STAGATE_CERTS=FOLDER takes
+# the certificates of certs/make-certs.sh from there.
+#
 # Nothing of the machine's own is touched: no service of init's, no file in /etc, no default port. Every daemon has a
 # configuration made here and a free port on 127.0.0.1; all data is in one scratch folder under /tmp, because the daemons
 # run as their own users and a checkout need not be readable to those. Called by run.sh, and by hand.
@@ -30,7 +33,7 @@ started_at() { # PID: its start time, which tells a process from a later one wit
 
 alive() { # NAME
     local pid at
-    read -r pid at <"$LAB/run/$1" 2>/dev/null && [ -n "$at" ] && [ "$(started_at "$pid")" = "$at" ] &&
+    read -r pid at 2>/dev/null <"$LAB/run/$1" && [ -n "$at" ] && [ "$(started_at "$pid")" = "$at" ] &&
         ! grep -q '^State:.*zombie' "/proc/$pid/status" 2>/dev/null
 }
 
@@ -44,6 +47,7 @@ start() { # NAME USER COMMAND...
             </dev/null >>"$LAB/log/$name.out" 2>&1 &
     fi
     echo "$! $(started_at $!)" >"$LAB/run/$name"
+    disown
 }
 
 # Gently, and what is left then for good. Children are noted before, since SOGo's workers and PostgreSQL's
@@ -235,6 +239,8 @@ http {
   uwsgi_temp_path $LAB/nginx/uwsgi;
   scgi_temp_path $LAB/nginx/scgi;
   client_max_body_size 64m;
+  proxy_buffer_size 64k;                               # SOGo's cookies at a web sign-in need more than the default
+  proxy_buffers 16 64k;
   server {
     listen 127.0.0.1:$TLS_PORT ssl;
     server_name mail.example.com;
@@ -353,6 +359,7 @@ up() {
 held = [socket.create_server(("127.0.0.1", 0)) for _ in range(6)]
 print(*(s.getsockname()[1] for s in held))')
     read -r TLS_PORT WO_PORT IMAP_PORT LMTP_PORT PG_PORT MC_PORT <<<"$ports"
+    TLS_PORT=${SOGO_PORT:-$TLS_PORT}
     for d in LAB TLS_PORT WO_PORT IMAP_PORT LMTP_PORT PG_PORT MC_PORT; do echo "$d=${!d}"; done >"$env"
     trap 'down; exit 1' EXIT INT TERM HUP
     start_postgres
@@ -385,8 +392,14 @@ status() {
 
 umask 022
 case ${1:-} in
-    up) need_root && up ;;
-    down) need_root && down ;;
+    up)
+        need_root
+        up
+        ;;
+    down)
+        need_root
+        down
+        ;;
     status) status ;;
     mail)
         [ $# -ge 3 ] || die "usage: sogo.sh mail USER SUBJECT [BODY]"
@@ -395,7 +408,7 @@ case ${1:-} in
         deliver "$@"
         ;;
     *)
-        sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
 esac
