@@ -270,6 +270,7 @@ static void on_client_open(struct stream *s)
 {
     struct conn *c = of_stream(s);
     conn_enter(c, CONN_REQUEST);
+    story_handshake(c);
     c->request = request_new(c);
     stream_read_start(s);
 }

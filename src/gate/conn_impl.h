@@ -62,11 +62,14 @@ struct story {
     char *sni; /* outer */
     char *inner_sni;
     const char *authority; /* borrowed of the runtime */
+    const char *cipher;    /* OpenSSL's constants, noted while there is an SSL object: the line is written */
+    const char *inner_cipher; /* when it may be gone */
     char ticket[RECORD_FINGERPRINT];
     int8_t door;  /* enum door_kind, -1 */
     bool unclean; /* a side ended TLS without close_notify */
+    bool resumed;
     bool inner_seen;
-    uint16_t offered, inner_offered, inner_version, inner_cipher;
+    uint16_t offered, version, inner_offered, inner_version, inner_cipher_id;
     uint32_t entered_ms[CONN_STATES]; /* since accept, 0: never */
 };
 
@@ -116,6 +119,7 @@ void conn_relay_drained(struct conn *c, bool client);
 
 /* conn_story.c */
 void story_hello(struct conn *c, const struct tls_facts *facts);
+void story_handshake(struct conn *c); /* the outer handshake is done */
 void story_inner(struct conn *c, const struct tls_facts *facts);
 void story_log(const struct conn *c);
 void story_deinit(struct story *s);

@@ -27,8 +27,11 @@ static void cut_inner(struct conn *c, enum reason r, const char *detail)
     uint8_t description = reason_info(r)->alert;
     if (description != 0) {
         uint8_t alert[TLS_ALERT_RECORD];
-        uint16_t offered = c->story.inner_offered;
-        tls_alert_record(alert, offered > TLS_VERSION_SSL3 ? TLS_VERSION_10 : TLS_VERSION_SSL3, description);
+        /* a peer that has agreed on a version takes no record of another one */
+        uint16_t version = c->story.inner_version;
+        if (version == 0)
+            version = c->story.inner_offered > TLS_VERSION_SSL3 ? TLS_VERSION_10 : TLS_VERSION_SSL3;
+        tls_alert_record(alert, version, description);
         stream_write(&c->client, alert, sizeof alert);
         stream_write(&c->backend, alert, sizeof alert);
     }

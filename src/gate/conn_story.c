@@ -18,13 +18,29 @@ void story_hello(struct conn *c, const struct tls_facts *facts)
         c->story.sni = mem_strdup(facts->sni);
 }
 
+void story_handshake(struct conn *c)
+{
+    const SSL *ssl = c->client.tls.ssl;
+    c->story.version = (uint16_t)SSL_version(ssl);
+    c->story.cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(ssl));
+    c->story.resumed = SSL_session_reused(ssl) == 1;
+}
+
+static const char *cipher_name(SSL *ssl, uint16_t id)
+{
+    const unsigned char bytes[2] = {(unsigned char)(id >> 8), (unsigned char)id};
+    const SSL_CIPHER *cipher = SSL_CIPHER_find(ssl, bytes);
+    return cipher != NULL ? SSL_CIPHER_standard_name(cipher) : NULL;
+}
+
 void story_inner(struct conn *c, const struct tls_facts *facts)
 {
     struct story *s = &c->story;
     s->inner_seen = true;
     s->inner_offered = facts->offered_max;
     s->inner_version = facts->negotiated;
-    s->inner_cipher = facts->cipher;
+    s->inner_cipher_id = facts->cipher;
+    s->inner_cipher = cipher_name(c->client.tls.ssl, facts->cipher);
     if (s->inner_sni == NULL && facts->sni[0] != '\0')
         s->inner_sni = mem_strdup(facts->sni);
 }
@@ -56,39 +72,33 @@ static void log_version(struct log_line *l, const char *key, uint16_t version)
         log_str(l, key, tls_version_name(version));
 }
 
-static void log_outer(struct log_line *l, const struct conn *c)
+static void log_outer(struct log_line *l, const struct story *s)
 {
-    SSL *ssl = c->client.tls.ssl;
-    if (c->story.offered == 0 && ssl == NULL)
+    if (s->offered == 0 && s->version == 0)
         return;
     log_open(l, "tls");
-    log_version(l, "offered", c->story.offered);
-    if (ssl != NULL && c->story.entered_ms[CONN_REQUEST] != 0) {
-        log_version(l, "version", (uint16_t)SSL_version(ssl));
-        log_str(l, "cipher", SSL_CIPHER_standard_name(SSL_get_current_cipher(ssl)));
-        log_bool(l, "resumed", SSL_session_reused(ssl) == 1);
-    }
-    log_str(l, "sni", c->story.sni);
-    if (c->story.unclean)
+    log_version(l, "offered", s->offered);
+    log_version(l, "version", s->version);
+    log_str(l, "cipher", s->cipher);
+    if (s->version != 0)
+        log_bool(l, "resumed", s->resumed);
+    log_str(l, "sni", s->sni);
+    if (s->unclean)
         log_bool(l, "unclean_end", true);
     log_close(l);
 }
 
-static void log_inner(struct log_line *l, const struct conn *c)
+static void log_inner(struct log_line *l, const struct story *s)
 {
-    const struct story *s = &c->story;
+    char hex[8];
     if (!s->inner_seen)
         return;
     log_open(l, "inner");
     log_version(l, "offered", s->inner_offered);
     log_version(l, "version", s->inner_version);
-    if (s->inner_cipher != 0 && c->client.tls.ssl != NULL) {
-        const unsigned char id[2] = {(unsigned char)(s->inner_cipher >> 8), (unsigned char)s->inner_cipher};
-        const SSL_CIPHER *cipher = SSL_CIPHER_find(c->client.tls.ssl, id);
-        char hex[8];
-        snprintf(hex, sizeof hex, "0x%04x", s->inner_cipher);
-        log_str(l, "cipher", cipher ? SSL_CIPHER_standard_name(cipher) : hex);
-    }
+    snprintf(hex, sizeof hex, "0x%04x", s->inner_cipher_id);
+    if (s->inner_cipher_id != 0)
+        log_str(l, "cipher", s->inner_cipher != NULL ? s->inner_cipher : hex);
     log_str(l, "sni", s->inner_sni);
     log_close(l);
 }
@@ -132,8 +142,8 @@ void story_log(const struct conn *c)
     log_address(&l, "client", &s->client);
     log_str(&l, "listener", c->listener->sockets->bound_text);
     log_str(&l, "agent", s->agent);
-    log_outer(&l, c);
-    log_inner(&l, c);
+    log_outer(&l, s);
+    log_inner(&l, s);
     log_open(&l, "bytes");
     log_int(&l, "up", (int64_t)c->backend.bytes_out);
     log_int(&l, "down", (int64_t)c->backend.bytes_in);

@@ -236,7 +236,7 @@ class Gateway:
 
     def connection(self, client):
         """The log line of a client's connection."""
-        return self.wait_log("a client's connection", event="connection", client=client.local)
+        return self.wait_log("a client's connection", event="connection", client=client.local, since=client.since)
 
     # ---- clients and tickets
 
@@ -257,7 +257,8 @@ class Gateway:
 
     def raw(self, index=0, address=None, **options):
         """A TCP connection to a listener, without TLS."""
-        client = Client(self, wire.Tcp.dial(address or self.address(index), **options))
+        since = len(self.events)
+        client = Client(self, wire.Tcp.dial(address or self.address(index), **options), since)
         self.clients.append(client)
         return client
 
@@ -278,8 +279,9 @@ class Gateway:
 class Client:
     """One connection to the gateway: tcp, then tls, then whatever the test says on it. conn is the topmost."""
 
-    def __init__(self, gateway, tcp):
+    def __init__(self, gateway, tcp, since):
         self.gateway = gateway
+        self.since = since  # where in the log its line may stand
         self.tcp = tcp
         self.conn = tcp
         host, port = tcp.sock.getsockname()[:2]
@@ -321,6 +323,21 @@ class Client:
         """TLS to the mail server through the open tunnel."""
         self.conn = wire.Tls(self.conn, context or wire.client_context(), server_hostname).handshake()
         return self.conn
+
+    def end(self):
+        """Ends every layer in the ordinary way, and returns what still came on the topmost."""
+        self.conn.shutdown_write()
+        rest = self.conn.recv_all()
+        if self.conn is not self.tls:
+            self.tls.shutdown_write()
+            self.tls.recv_all()
+        return rest
+
+    def echoes(self, text=b"over the tunnel"):
+        """The backend sends back what it gets, and ends when we do."""
+        self.conn.sendall(text)
+        assert self.conn.recv_exact(len(text)) == text
+        assert self.end() == b""
 
     def ended(self, reason, detail=..., **fields):
         """The connection's log line, which must tell this reason, and detail and fields where given. Closes our

@@ -29,13 +29,6 @@ def ticket(gateway):
     return gateway.ticket()
 
 
-def echoes(client, text=b"over the tunnel"):
-    client.conn.sendall(text)
-    assert client.conn.recv_exact(len(text)) == text
-    client.conn.shutdown_write()
-    assert client.conn.recv_all() == b""
-
-
 def basic_raw(text):
     return "Basic " + base64.b64encode(text).decode()
 
@@ -59,7 +52,7 @@ def test_good_credentials(gateway, backend, ticket, credentials):
     answer = client.connect(lab.MAIL, credentials(ticket))
     assert (answer.version, answer.status, answer.text) == ("HTTP/1.1", 200, "Connection established")
     assert answer.fields == [] and answer.body == ""
-    echoes(client)
+    client.echoes()
     client.ended("ok", None, door="connect", user="alice", target=lab.MAIL, address=backend.address,
                  authority=lab.AUTHORITY)
 
@@ -68,7 +61,7 @@ def test_log_of_a_tunnel(gateway, backend):
     ticket = gateway.ticket(user="bob@example.com", device="ApplABC")
     client = gateway.client(server_hostname="gateway.example.com")
     assert client.connect("MAIL.Example.COM:443", wire.basic(ticket), fields=["User-Agent: test/1"]).status == 200
-    echoes(client, b"x" * 1000)
+    client.echoes(b"x" * 1000)
     entry = client.ended("ok", None, user="bob@example.com", device="ApplABC", target=lab.MAIL, agent="test/1",
                          listener="%s:%d" % gateway.address(), level="info")
     assert len(entry["ticket"]) == 12 and entry["ticket"].strip("0123456789abcdef") == ""
@@ -171,7 +164,7 @@ def test_of_two_tickets_the_first_known_authority_counts(make, backend):
         answer = client.connect(lab.MAIL, wire.bearer(text))
         if reason == "ok":
             assert answer.status == 200
-            echoes(client)
+            client.echoes()
         else:
             assert answer["X-Stagate-Reason"] == reason
         client.ended(reason, authority=authority)
@@ -248,7 +241,7 @@ def test_odd_requests_that_are_good(gateway, ticket, request_bytes):
     client = gateway.client()
     client.conn.sendall(request_bytes[:-2] + f"Proxy-Authorization: {wire.basic(ticket)}\r\n\r\n".encode())
     assert wire.read_answer(client.conn).status == 200
-    echoes(client)
+    client.echoes()
     client.ended("ok", target=lab.MAIL)
 
 
@@ -307,7 +300,7 @@ def test_targets(gateway, ticket, target):
     answer = client.connect(target, wire.basic(ticket), host="mail.example.com")
     assert answer.status == lab.reasons_table()[reason]["http"]
     if reason == "ok":
-        echoes(client)
+        client.echoes()
     else:
         assert answer["X-Stagate-Reason"] == reason
     entry = client.ended(reason, target=logged)
@@ -321,7 +314,7 @@ def test_bytes_behind_the_head_are_the_tunnels(gateway, ticket):
     client.conn.sendall(wire.connect_head(lab.MAIL, wire.basic(ticket)) + b"first bytes")
     assert wire.read_answer(client.conn).status == 200
     assert client.conn.recv_exact(11) == b"first bytes"
-    echoes(client)
+    client.echoes()
     client.ended("ok", bytes={"up": 26, "down": 26})
 
 

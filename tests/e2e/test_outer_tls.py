@@ -27,10 +27,7 @@ def gateway(make_shared, backend, certs):
 
 def echoes(client, ticket):
     assert client.connect(lab.MAIL, wire.basic(ticket)).status == 200
-    client.conn.sendall(b"hello")
-    assert client.conn.recv_exact(5) == b"hello"
-    client.conn.shutdown_write()
-    assert client.conn.recv_all() == b""
+    client.echoes()
 
 
 # ---- hellos below the floor --------------------------------------------------------------------------------

@@ -28,13 +28,6 @@ def ticket(gateway):
     return gateway.ticket()
 
 
-def echoes(client, text=b"over the tunnel"):
-    client.conn.sendall(text)
-    assert client.conn.recv_exact(len(text)) == text
-    client.conn.shutdown_write()
-    assert client.conn.recv_all() == b""
-
-
 # ---- the ticket as the destination -------------------------------------------------------------------------
 
 @pytest.mark.parametrize("greeting", [True, False], ids=["with greeting", "without greeting"])
@@ -42,7 +35,7 @@ def echoes(client, text=b"over the tunnel"):
 def test_ticket_as_destination(gateway, backend, ticket, greeting, port):
     client = gateway.client()
     assert client.socks(ticket, port, greeting=greeting) == 0
-    echoes(client)
+    client.echoes()
     client.ended("ok", None, door="socks", target=lab.MAIL, address=backend.address, user="alice")
 
 
@@ -62,7 +55,7 @@ def test_where_a_ticket_leads(gateway):
         code = client.socks(gateway.ticket(**options))
         if reason == "ok":
             assert code == 0
-            echoes(client)
+            client.echoes()
         else:
             assert code == lab.reasons_table()[reason]["socks"]
             assert client.conn.recv_all() == b""
@@ -81,7 +74,7 @@ def test_a_ticket_that_leads_nowhere(make, backend):
 def test_two_tickets_as_destination(gateway, ticket):
     client = gateway.client()
     assert client.socks(f";42;STA343530117;{'0' * 30};{ticket.removeprefix(';40;')}") == 0
-    echoes(client)
+    client.echoes()
     client.ended("ok", authority=lab.AUTHORITY)
 
 
@@ -95,7 +88,7 @@ def test_two_tickets_as_destination(gateway, ticket):
 def test_ticket_as_password(gateway, ticket, host, target):
     client = gateway.client()
     assert client.socks(host, 443, password=ticket) == 0
-    echoes(client)
+    client.echoes()
     client.ended("ok", None, door="socks", target=target)
 
 
@@ -103,7 +96,7 @@ def test_ticket_as_both(gateway, ticket):
     """A ticket as the destination is the one that counts."""
     client = gateway.client()
     assert client.socks(ticket, 443, password="whatever") == 0
-    echoes(client)
+    client.echoes()
     client.ended("ok", target=lab.MAIL)
 
 
@@ -117,7 +110,7 @@ def test_pipelined(gateway, ticket):
         assert client.conn.recv_exact(len(answers)) == answers
         assert client.socks_reply() == 0
         assert client.conn.recv_exact(5) == b"early"
-        echoes(client)
+        client.echoes()
         client.ended("ok", bytes={"up": 20, "down": 20})
 
 
@@ -138,7 +131,7 @@ def test_byte_by_byte(gateway, ticket, form):
     # without a greeting, "05 00" was sent when "05 01 00" was all there was: it begins the reply then
     assert client.socks_reply() == 0
     assert client.conn.recv_exact(5) == b"early"
-    echoes(client)
+    client.echoes()
     client.ended("ok", target=lab.MAIL)
 
 

@@ -96,9 +96,16 @@ class Tcp(Conn):
         self.sock = sock
         sock.settimeout(DEADLINE)
 
+    dialled = 0
+
     @classmethod
     def dial(cls, address, receive_buffer=None):
+        """Connects. By IPv4 each time from another loopback address, so that whoever sees it knows which it was:
+        ports come again."""
+        cls.dialled += 1
         sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        if sock.family == socket.AF_INET:
+            sock.bind((f"127.{100 + cls.dialled // 62500}.{cls.dialled // 250 % 250}.{cls.dialled % 250 + 1}", 0))
         if receive_buffer is not None:  # before connecting: it decides the window
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.settimeout(DEADLINE)
