@@ -21,7 +21,7 @@ DEPS_BUILD   := gcc libc6-dev make pkg-config libuv1-dev libssl-dev libhttp-pars
 DEPS_TEST    := check openssl curl python3 python3-pytest python3-yaml
 DEPS_CHECK   := clang clang-format libclang-rt-14-dev cppcheck shellcheck gcovr
 DEPS_INTEROP := sogo sogo-activesync dovecot-imapd dovecot-lmtpd nginx-light memcached postgresql-15 \
-                openssl curl wget socat chromium libnss3-tools iproute2 python3 python3-pytest python3-urllib3 \
+                openssl curl wget socat chromium libnss3-tools python3 python3-pytest python3-urllib3 \
                 python3-requests python3-socks nodejs $(if $(shell command -v npm),,npm)
 DEPS_BENCH   := haproxy nginx-light libnginx-mod-stream squid-openssl hitch
 

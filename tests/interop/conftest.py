@@ -55,7 +55,8 @@ def bridge(gateway, certs):
 @pytest.fixture
 def visit(gateway, request):
     """The gateway, as this test sees it."""
-    return interop.Visit(gateway, re.sub(r"[^a-z0-9-]+", "-", request.node.name.lower()).strip("-"))
+    yield interop.Visit(gateway, re.sub(r"[^a-z0-9-]+", "-", request.node.name.lower()).strip("-"))
+    interop.Client.end_all()
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -64,4 +65,4 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     visit = getattr(item, "funcargs", {}).get("visit")
     if report.failed and visit:
-        report.sections.append(("the gateway's log", "\n".join(visit.gateway.lines[visit.since:][-20:])))
+        report.sections.append(("the gateway's log", "\n".join(visit.gateway.lines[visit.since:][-6:])))

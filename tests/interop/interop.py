@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -96,27 +97,43 @@ def keep(client, argv, ended):
 class Client:
     """A program run to its end, or in the background: Client("curl", argv).wait()."""
 
+    running = []
+
     def __init__(self, client, argv, stdin=b"", env=None):
         self.client = client
         self.argv = argv
+        self._err = tempfile.TemporaryFile()
+        self._out = b""
         self.process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})})
-        self._result = None
+                                        stderr=self._err, env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})})
         self._thread = threading.Thread(target=self._talk, args=(stdin,), daemon=True)
         self._thread.start()
+        Client.running.append(self)
 
     def _talk(self, stdin):
-        self._result = self.process.communicate(stdin)
+        self._out = self.process.communicate(stdin)[0]
+
+    def said(self):
+        """What is on its standard error so far."""
+        return os.pread(self._err.fileno(), 1 << 20, 0)
+
+    @classmethod
+    def end_all(cls):
+        """What a failed test has left behind."""
+        for client in cls.running[:]:
+            client.process.kill()
+            client.wait()
 
     def wait(self, seconds=DEADLINE):
+        Client.running.remove(self)
         self._thread.join(seconds)
-        if self._thread.is_alive():
+        late = self._thread.is_alive()
+        if late:
             self.process.kill()
-            self._thread.join(10)
-            keep(self.client, self.argv, Ended("none: killed", *self._result))
-            raise AssertionError(f"{self.client} did not end within {seconds} s")
-        ended = Ended(self.process.returncode, *self._result)
+            self._thread.join()
+        ended = Ended(self.process.returncode, self._out, self.said())
         keep(self.client, self.argv, ended)
+        assert not late, f"{self.client} did not end within {seconds} s; {ended}"
         return ended
 
 

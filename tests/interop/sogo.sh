@@ -351,6 +351,7 @@ up() {
     done
     [ -x /usr/sbin/sogod ] || die "sogo is not installed: make deps-interop"
     down
+    [ -z "${SOGO_PORT:-}" ] || ! listening "$SOGO_PORT" || die "port $SOGO_PORT is in use"
     mkdir -p "$state"
     LAB=$(mktemp -d /tmp/stagate-sogo.XXXXXX)
     chmod 755 "$LAB"
