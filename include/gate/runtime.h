@@ -37,6 +37,7 @@ struct runtime {
     struct runtime_listener *listeners;
     size_t authority_count;
     struct authority **authorities; /* in the order of settings */
+    size_t connections_max; /* of all workers together; set by who makes the runtime, before it is in force */
     size_t own_count;
     struct sockaddr_storage
         *own; /* addresses with ports that this gateway listens on: policy_address_allowed */

@@ -44,7 +44,6 @@ struct worker {
     size_t handshakes; /* connections in a TLS handshake: memory-hungry, so bounded */
     struct worker_counters counters;
     atomic_size_t *connections; /* of all workers together; borrowed */
-    size_t connections_max;
 
     uv_async_t wake;
     uv_mutex_t lock;               /* of what the main thread asks for: */
@@ -64,7 +63,7 @@ struct worker {
 
 /* Starts the thread, which serves runtime (a reference is taken). */
 int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atomic_size_t *connections,
-                 size_t connections_max, void (*stopped)(void *owner), void *owner);
+                 void (*stopped)(void *owner), void *owner);
 void worker_join(struct worker *w);
 
 /* From any thread. */

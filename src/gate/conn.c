@@ -113,22 +113,36 @@ void conn_end(struct conn *c, enum reason r, const char *detail)
     free_when_closed(c);
 }
 
-/* A side that has delivered everything, or cannot any more, is closed; when both are, that was it. */
+/* How long a peer gets to end its side when it has been sent everything: long enough for what is on the way,
+ * so that our close is no reset; not as long as delivering may take. */
+#define LINGER_EOF_MS   2000
+#define LINGER_EOF_LIST CONN_STATES /* a duration of its own, a list of its own */
+
+/* A side that has delivered everything and was answered, or cannot any more, is closed; when both are, that
+ * was it. */
 static void linger_check(struct conn *c)
 {
     struct stream *sides[] = {&c->client, &c->backend};
-    bool waiting = false;
+    bool waiting = false, delivering = false;
     for (size_t i = 0; i < 2; i++) {
         struct stream *s = sides[i];
         if (s->phase == STREAM_IDLE || s->phase == STREAM_CLOSING)
             continue;
-        if (s->failure != 0 || s->phase == STREAM_CONNECTING || stream_is_finished(s))
+        if (s->failure != 0 || s->phase == STREAM_CONNECTING || stream_is_finished(s)) {
             stream_close(s);
-        else
+        } else {
             waiting = true;
+            delivering |= s->shutting != STREAM_DONE || stream_queued(s) > 0;
+        }
     }
-    if (!waiting)
+    if (!waiting) {
         conn_end(c, c->reason, c->detail);
+    } else if (!delivering && !c->delivered) {
+        c->delivered = true;
+        int64_t linger = state_timeout(c);
+        deadline_set(&c->worker->loop, &c->deadline, LINGER_EOF_LIST,
+                     (uint64_t)(linger < LINGER_EOF_MS ? linger : LINGER_EOF_MS));
+    }
 }
 
 void conn_linger(struct conn *c, enum reason r, const char *detail)
@@ -432,7 +446,8 @@ void conn_accept(struct worker *w, const struct runtime_listener *rl, uv_stream_
 {
     struct conn *c = mem_zalloc(sizeof *c);
     bool full =
-        atomic_load_explicit(w->connections, memory_order_relaxed) >= w->connections_max && !make_room(w);
+        atomic_load_explicit(w->connections, memory_order_relaxed) >= w->current->runtime->connections_max &&
+        !make_room(w);
 
     c->worker = w;
     c->runtime = worker_runtime_ref(w->current);

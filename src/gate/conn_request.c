@@ -167,31 +167,41 @@ static void resolve(struct conn *c)
 
 /* ---- ticket and policy ---- */
 
+/* Who and where, for the log: also of a ticket that is refused. False when it leads nowhere. */
+static bool take_facts(struct conn *c, const struct record *ticket)
+{
+    struct request *q = c->request;
+    const struct hostport *asked = door_target(q->door);
+    char text[HOSTPORT_TEXT];
+
+    c->story.user = ticket->user[0] ? mem_strdup(ticket->user) : NULL;
+    c->story.device = ticket->device[0] ? mem_strdup(ticket->device) : NULL;
+    if (asked != NULL) {
+        q->target = *asked;
+        return true;
+    }
+    if (!policy_ticket_target(c->runtime->runtime->settings, ticket, &q->target))
+        return false;
+    hostport_format(&q->target, text);
+    c->story.target = mem_strdup(text);
+    return true;
+}
+
 static void judge(struct conn *c, enum redeem result, struct record *ticket)
 {
     struct request *q = c->request;
     const struct settings *s = c->runtime->runtime->settings;
-    char text[HOSTPORT_TEXT];
 
     q->ticket = ticket;
-    if (ticket != NULL) {
-        c->story.user = ticket->user[0] ? mem_strdup(ticket->user) : NULL;
-        c->story.device = ticket->device[0] ? mem_strdup(ticket->device) : NULL;
-    }
+    bool leads_somewhere = ticket != NULL && take_facts(c, ticket);
     enum reason r = policy_redeem_reason(result);
     if (r != REASON_OK) {
         conn_refuse(c, r, r == REASON_AUTHORITY_DOWN ? "the ticket store failed" : NULL);
         return;
     }
-    const struct hostport *asked = door_target(q->door);
-    if (asked != NULL) {
-        q->target = *asked;
-    } else if (!policy_ticket_target(s, ticket, &q->target)) {
+    if (!leads_somewhere) {
         conn_refuse(c, REASON_SERVICE_NOT_LISTED, "neither the ticket nor the policy names a service");
         return;
-    } else {
-        hostport_format(&q->target, text);
-        c->story.target = mem_strdup(text);
     }
     r = policy_check_target(s, ticket, &q->target);
     if (r != REASON_OK) {

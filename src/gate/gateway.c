@@ -101,6 +101,7 @@ static void reload(struct gateway *g)
     if (workers != g->worker_count)
         log_message(LOG_WARN, "reload", "workers changes at a restart only: %u stay", g->worker_count);
     log_setup(format, level);
+    fresh->connections_max = connection_limit(fresh->settings);
     runtime_unref(g->runtime);
     g->runtime = fresh;
     for (unsigned i = 0; i < g->worker_count; i++)
@@ -154,10 +155,9 @@ static void on_worker_stopped(uv_async_t *handle)
 
 static int start_workers(struct gateway *g)
 {
-    size_t limit = connection_limit(g->runtime->settings);
     g->workers = mem_zalloc(g->worker_count * sizeof *g->workers);
     for (unsigned i = 0; i < g->worker_count; i++) {
-        int rc = worker_start(&g->workers[i], i, g->runtime, &g->connections, limit, worker_has_stopped, g);
+        int rc = worker_start(&g->workers[i], i, g->runtime, &g->connections, worker_has_stopped, g);
         if (rc < 0) {
             fprintf(stderr, "%s: worker %u cannot start: %s\n", g->path, i, err_text(rc));
             return rc;
@@ -181,6 +181,7 @@ int gateway_run(const char *path, struct settings *settings)
     }
     if (runtime_new(&g.runtime, settings, path, NULL, g.worker_count, g.ticket_keys) < 0)
         return 1;
+    g.runtime->connections_max = connection_limit(g.runtime->settings);
     uv_loop_init(&g.loop);
     uv_async_init(&g.loop, &g.worker_stopped, on_worker_stopped);
     g.worker_stopped.data = &g;

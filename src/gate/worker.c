@@ -235,13 +235,9 @@ static void run(void *arg)
 }
 
 int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atomic_size_t *connections,
-                 size_t connections_max, void (*stopped)(void *owner), void *owner)
+                 void (*stopped)(void *owner), void *owner)
 {
-    *w = (struct worker){.index = index,
-                         .connections = connections,
-                         .connections_max = connections_max,
-                         .stopped = stopped,
-                         .owner = owner};
+    *w = (struct worker){.index = index, .connections = connections, .stopped = stopped, .owner = owner};
     int rc = netloop_init(&w->loop);
     if (rc < 0)
         return rc;
