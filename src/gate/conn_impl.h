@@ -88,6 +88,7 @@ struct conn {
     struct tlswatch *watch;  /* owned; NULL when nothing is watched */
     const char *detail;      /* constant text or NULL */
     uint8_t state;           /* enum conn_state */
+    bool delivered;          /* lingering: all is sent, only the ends of the peers are waited for */
     uint8_t reason;          /* enum reason; REASON_OK until something else is known */
     struct story story;
 };
