@@ -17,7 +17,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
-import lab  # noqa: E402
+import lab  # noqa: E402, F401 (conftest.py takes it from here)
 
 STATE = pathlib.Path(os.environ.get("STAGATE_INTEROP", ROOT / "build" / "interop"))
 HOST = "mail.example.com"
