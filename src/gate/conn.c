@@ -426,18 +426,22 @@ static const struct stream_events backend_events = {
 
 /* ---- beginnings, and the worker's wishes ---- */
 
-/* At the limit the client that has been silent longest gives way: ten thousand that say nothing must not keep
- * out one that has something to say. Connections that showed a ticket never give way. */
+/* At the limit one that is over and only waits for its peer's end gives way, else the client that has been
+ * silent longest: ten thousand that say nothing must not keep out one that has something to say. Connections
+ * that showed a ticket never give way before their end. */
 static bool make_room(struct worker *w)
 {
-    static const enum conn_state silent[] = {CONN_HELLO, CONN_REQUEST};
-    for (size_t i = 0; i < sizeof silent / sizeof silent[0]; i++) {
-        struct deadline *d = deadline_first(&w->loop, silent[i]);
-        if (d != NULL) {
-            conn_end(list_entry(d, struct conn, deadline), REASON_OVERLOADED,
-                     "silent, and gave way to a newer client");
-            return true;
-        }
+    static const unsigned lists[] = {LINGER_EOF_LIST, CONN_HELLO, CONN_HANDSHAKE, CONN_REQUEST};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        struct deadline *d = deadline_first(&w->loop, lists[i]);
+        if (d == NULL)
+            continue;
+        struct conn *c = list_entry(d, struct conn, deadline);
+        if (lists[i] == LINGER_EOF_LIST)
+            conn_end(c, c->reason, c->detail);
+        else
+            conn_end(c, REASON_OVERLOADED, "silent, and gave way to a newer client");
+        return true;
     }
     return false;
 }

@@ -260,7 +260,6 @@ static void note_request(struct conn *c)
     struct story *s = &c->story;
     char text[HOSTPORT_TEXT];
 
-    s->door = (int8_t)door_kind(q->door);
     if (door_agent(q->door)[0] != '\0')
         s->agent = mem_strdup(door_agent(q->door));
     if (door_target(q->door) != NULL) {
@@ -279,6 +278,8 @@ void conn_request_data(struct conn *c, const uint8_t *data, size_t len)
     enum door_result r = door_feed(q->door, data, len, &used, &reply);
     stream_write(&c->client, reply.data, reply.len);
     buf_deinit(&reply);
+    c->story.door =
+        (int8_t)door_kind(q->door); /* known from the first byte on, also of a request that never ends */
     if (r == DOOR_MORE)
         return;
     stream_read_stop(&c->client);

@@ -89,6 +89,17 @@ static bool v6_refused(const struct in6_addr *a)
            IN6_IS_ADDR_MULTICAST(a);
 }
 
+/* The IPv4 address that an IPv4-mapped one means: the kernel connects to it. */
+static bool unmap(const struct sockaddr *address, struct sockaddr_in *v4)
+{
+    const struct sockaddr_in6 *v6 = (const void *)address;
+    if (address->sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+        return false;
+    *v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = v6->sin6_port};
+    memcpy(&v4->sin_addr, v6->sin6_addr.s6_addr + 12, sizeof v4->sin_addr);
+    return true;
+}
+
 static bool same_address(const struct sockaddr *a, const struct sockaddr_storage *b)
 {
     if (a->sa_family != b->ss_family)
@@ -104,6 +115,9 @@ static bool same_address(const struct sockaddr *a, const struct sockaddr_storage
 bool policy_address_allowed(const struct sockaddr *address, const struct sockaddr_storage *own,
                             size_t own_count)
 {
+    struct sockaddr_in v4;
+    if (unmap(address, &v4))
+        address = (const struct sockaddr *)&v4;
     if (address->sa_family == AF_INET) {
         if (v4_refused(ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr)))
             return false;

@@ -183,6 +183,9 @@ static void finish_if_done(struct worker *w)
     w->stopping = true;
     deadline_clear(&w->drain);
     resolver_close(w->resolver);
+    uv_mutex_lock(&w->lock);
+    w->deaf = true;
+    uv_mutex_unlock(&w->lock);
     uv_close((uv_handle_t *)&w->wake, NULL);
 }
 
@@ -269,8 +272,10 @@ static void ask(struct worker *w, struct runtime *r, bool drain, bool stop)
     }
     w->asked_drain |= drain;
     w->asked_stop |= stop;
+    /* within the lock: a worker that has ended must not be woken, libuv aborts on a closed loop */
+    if (!w->deaf)
+        uv_async_send(&w->wake);
     uv_mutex_unlock(&w->lock);
-    uv_async_send(&w->wake);
 }
 
 void worker_swap(struct worker *w, struct runtime *runtime)
