@@ -50,6 +50,7 @@ struct worker {
     struct runtime *asked_runtime; /* a reference, or NULL */
     bool asked_drain;
     bool asked_stop;
+    bool deaf; /* wake is closed: nothing can be asked any more */
 
     bool draining;
     bool stopping;

@@ -305,7 +305,14 @@ static void pump_records(struct stream *s)
     while (s->phase == STREAM_OPEN && s->reading && s->failure == 0 && !s->eof_seen) {
         size_t n = 0;
         enum tls_result r = tls_read(&s->tls, s->loop->plain, NETLOOP_PLAIN_BYTES, &n);
+        bool answered = s->loop->output.len > 0;
         flush_output(s);
+        /* OpenSSL answers every renegotiation with an alert, which no high-water mark of the owner's bounds
+         */
+        if (answered && stream_queued(s) > STREAM_HIGH_WATER) {
+            fail(s, ERR_TLS, "the peer asks for answers that it does not read");
+            return;
+        }
         if (n > 0) {
             s->bytes_in += n;
             s->events->on_data(s, s->loop->plain, n);
@@ -520,6 +527,8 @@ static void on_connected(uv_connect_t *req, int status)
 int stream_connect(struct stream *s, const struct sockaddr *address)
 {
     assert(s->phase == STREAM_IDLE);
+    /* the owner tries one address after the other: nothing of a failed attempt may stay */
+    stream_init(s, s->loop, s->events, s->owner);
     uv_tcp_init(&s->loop->uv, &s->tcp);
     s->tcp.data = s;
     s->phase = STREAM_CONNECTING;
