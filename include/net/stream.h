@@ -78,7 +78,8 @@ struct stream {
         armed; /* uv_read_start is in force: stopping is put off until data comes, it often need not happen */
     bool wet;  /* was above the high-water mark or waited: on_drained is owed */
     bool tls_server;
-    bool eof_seen; /* on_eof told, or due */
+    bool eof_seen; /* on_eof told */
+    bool eof_due;  /* close_notify was read while the owner paused */
     bool error_told;
     bool pumping; /* guards against re-entry */
     bool tcp_eof;

@@ -321,8 +321,10 @@ static void pump_records(struct stream *s)
         }
         if (r == TLS_FAIL)
             fail(s, ERR_TLS, s->tls.error);
-        else if (r == TLS_EOF)
+        else if (r == TLS_EOF && s->reading)
             tell_eof(s, true);
+        else if (r == TLS_EOF)
+            s->eof_due = true;
         if (r != TLS_OK)
             return;
     }
@@ -399,8 +401,11 @@ static void on_read(uv_stream_t *handle, ssize_t nread, const uv_buf_t *b)
     if (nread == UV_EOF) {
         s->armed = false;
         s->tcp_eof = true;
-        if (s->held.len > 0 && s->phase == STREAM_OPEN)
+        if (s->phase == STREAM_OPEN && (s->held.len > 0 || s->eof_due || tls_has_pending(&s->tls))) {
+            if (s->reading)
+                deferred_schedule(s->loop, &s->later);
             return; /* told by on_later, behind the bytes */
+        }
         if (s->phase == STREAM_HANDSHAKE) {
             fail(s, UV_ECONNRESET, "the peer closed during the handshake");
         } else {
@@ -473,7 +478,7 @@ void stream_read_start(struct stream *s)
         return;
     if (s->pumping)
         return; /* inside our own on_data: the pump goes on by itself */
-    if (s->held.len > 0 || (s->tcp_eof && !s->eof_seen) || tls_has_pending(&s->tls))
+    if (s->held.len > 0 || ((s->tcp_eof || s->eof_due) && !s->eof_seen) || tls_has_pending(&s->tls))
         deferred_schedule(s->loop, &s->later);
     else
         arm(s);

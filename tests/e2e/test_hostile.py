@@ -129,3 +129,20 @@ def test_a_second_signal_finds_idle_workers_gone(make):
     # gone before stop() sends a signal of its own
     wire.poll(lambda: gateway.process.poll() is not None, "the gateway to end")
     gateway.stop()
+
+
+# ---- in a hurry --------------------------------------------------------------------------------------------
+
+def test_everything_in_one_flight(make):
+    """Request, first bytes and end-of-file at once: the end waits for the tunnel as the bytes do."""
+    backend = make.backend(backends.sink)
+    gateway = make.gateway([lab.service(backend, tls_floor="none")])
+    client = gateway.client()
+    flight = []
+    client.tls.below.sendall, sendall = flight.append, client.tls.below.sendall
+    client.tls.sendall(wire.connect_head(lab.MAIL, wire.basic(gateway.ticket())) + b"first")
+    client.tls.shutdown_write()
+    sendall(b"".join(flight))
+    assert wire.read_answer(client.tls).status == 200
+    assert client.tls.recv_all() == b"5 bytes"
+    client.ended("ok", None)
