@@ -13,6 +13,7 @@
 #define QUEUE_MAX                                                                                            \
     (64 * 1024 * 1024) /* the owner's high-water mark comes long before: this one only catches bugs */
 #define FIRST_MAX        (5 + 16384) /* a whole TLS record without encryption */
+#define KEEPALIVE_IDLE_S 60
 #define RECORD_HEADER    5
 #define RECORD_HANDSHAKE 22
 
@@ -147,7 +148,8 @@ static void send_bytes(struct stream *s, const uint8_t *data, size_t len)
 static void flush_output(struct stream *s)
 {
     struct buf *out = &s->loop->output;
-    send_bytes(s, out->data, out->len);
+    if (s->shutting != STREAM_DONE) /* behind our FIN nothing can be said any more */
+        send_bytes(s, out->data, out->len);
     out->len = 0;
 }
 
@@ -385,11 +387,23 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *b)
     *b = uv_buf_init((char *)s->loop->input, take ? NETLOOP_INPUT_BYTES : 0);
 }
 
+static int socket_error(const struct stream *s)
+{
+    uv_os_fd_t fd;
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (uv_fileno((const uv_handle_t *)&s->tcp, &fd) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        return 0;
+    return error;
+}
+
 static void on_read(uv_stream_t *handle, ssize_t nread, const uv_buf_t *b)
 {
     struct stream *s = handle->data;
 
-    if (s->phase == STREAM_CLOSING || nread == 0)
+    /* a reset that a write has met first is read as an end-of-file: it is none */
+    if (s->phase == STREAM_CLOSING || s->failure != 0 || nread == 0)
         return;
     if (nread == UV_ENOBUFS) {
         uv_read_stop(handle);
@@ -398,6 +412,10 @@ static void on_read(uv_stream_t *handle, ssize_t nread, const uv_buf_t *b)
             deferred_schedule(s->loop, &s->later);
         return;
     }
+    /* libuv takes a reset behind a partial read for an end-of-file: the socket knows better */
+    int pending = 0;
+    if (nread == UV_EOF && (pending = socket_error(s)) != 0)
+        nread = -pending;
     if (nread == UV_EOF) {
         s->armed = false;
         s->tcp_eof = true;
@@ -545,6 +563,7 @@ int stream_connect(struct stream *s, const struct sockaddr *address)
         return rc;
     }
     uv_tcp_nodelay(&s->tcp, 1);
+    uv_tcp_keepalive(&s->tcp, 1, KEEPALIVE_IDLE_S); /* accepted sockets inherit theirs */
     return 0;
 }
 

@@ -209,7 +209,7 @@ def test_a_memory_store_forgets_at_a_restart(make, backend):
 
 def test_purged_tickets_are_unknown(make, backend):
     gateway = make.gateway([lab.service(backend, tls_floor="none")],
-                           authorities=[{"id": lab.AUTHORITY, "store": "lmdb:tickets", "keep-ended": "1ms"}])
+                           authorities=[{"id": lab.AUTHORITY, "store": "lmdb:tickets", "keep-ended": "1s"}])
     live, used = gateway.ticket(), gateway.ticket(cls="session")
     opens(gateway, used)
 

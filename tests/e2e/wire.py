@@ -148,17 +148,22 @@ class Tls(Conn):
         super().__init__()
         self.below = below
         self.clean = None  # whether the peer ended with close_notify; None while it has not ended
+        self._below_ended = False
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._lock, self._send_lock = threading.Lock(), threading.Lock()
         self.ssl = context.wrap_bio(self._in, self._out, server_side=server_side,
                                     server_hostname=server_hostname, session=session)
 
-    def _flush(self):
-        with self._send_lock:
-            with self._lock:
-                data = self._out.read()
-            if data:
+    def _flush(self, wait=True):
+        """Sends what the SSL object has produced. Whoever reads does not wait for a sender that is held up: the
+        sender takes it along when it goes on."""
+        while self._out.pending and self._send_lock.acquire(blocking=wait):
+            try:
+                with self._lock:
+                    data = self._out.read()
                 self.below.sendall(data)
+            finally:
+                self._send_lock.release()
 
     def _fill(self):
         data = self.below.recv()
@@ -166,6 +171,7 @@ class Tls(Conn):
             if data:
                 self._in.write(data)
             else:
+                self._below_ended = True
                 self._in.write_eof()
 
     def _run(self, operation):
@@ -175,16 +181,13 @@ class Tls(Conn):
                 with self._lock:
                     return operation()
             except ssl.SSLWantReadError:
-                self._flush()
+                self._flush(wait=False)
                 self._fill()
             finally:
-                self._flush_quietly()
-
-    def _flush_quietly(self):
-        try:
-            self._flush()
-        except OSError:
-            pass  # reading tells what became of the connection
+                try:
+                    self._flush(wait=False)
+                except OSError:
+                    pass  # reading tells what became of the connection
 
     def handshake(self):
         self._run(self.ssl.do_handshake)
@@ -211,11 +214,15 @@ class Tls(Conn):
         return data
 
     def shutdown_write(self):
-        try:
-            with self._lock:
+        with self._lock:
+            # unwrap() goes on to read the peer's close_notify, and breaks on data in front of it: it gets none
+            unread = b"" if self._below_ended else self._in.read()
+            try:
                 self.ssl.unwrap()
-        except (ssl.SSLWantReadError, ssl.SSLError):
-            pass  # close_notify is out; the peer's answer is not waited for
+            except (ssl.SSLWantReadError, ssl.SSLError):
+                pass  # our close_notify is out
+            if unread:
+                self._in.write(unread)
         self._flush()
 
     def close(self):
