@@ -151,6 +151,10 @@ static void on_worker_stopped(uv_async_t *handle)
     uv_close((uv_handle_t *)&g->worker_stopped, NULL);
     for (size_t i = 0; i < 3; i++)
         uv_close((uv_handle_t *)&g->signals[i], NULL);
+    /* closing gave them their default action back: one more now would make a good end a bad one */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
 }
 
 static int start_workers(struct gateway *g)
@@ -172,7 +176,8 @@ int gateway_run(const char *path, struct settings *settings)
     static const int handled[3] = {SIGHUP, SIGTERM, SIGINT};
     struct gateway g = {.path = path, .worker_count = worker_number(settings)};
 
-    signal(SIGPIPE, SIG_IGN); /* libuv does not: a write to a reset peer would end the process */
+    setenv("UV_THREADPOOL_SIZE", "16", 0); /* of getaddrinfo: four slow names must not hold up the rest */
+    signal(SIGPIPE, SIG_IGN);              /* libuv does not: a write to a reset peer would end the process */
     log_setup((enum log_format)settings->log.format, (enum log_level)settings->log.level);
     if (RAND_bytes(g.ticket_keys, sizeof g.ticket_keys) != 1) {
         fprintf(stderr, "%s: no random numbers to be had\n", path);

@@ -89,6 +89,8 @@ static void close_listener(struct worker_listener *wl)
 
 static void open_listener(struct worker *w, const struct runtime_listener *rl)
 {
+    if (rl->sockets->fds[w->index] < 0)
+        return; /* it failed to open once, and is gone: told then */
     struct worker_listener *wl = mem_zalloc(sizeof *wl);
     wl->w = w;
     wl->rl = rl;
@@ -98,7 +100,6 @@ static void open_listener(struct worker *w, const struct runtime_listener *rl)
     wl->l.owner = wl;
     list_append(&w->listeners, &wl->link);
     int fd = rl->sockets->fds[w->index];
-    assert(fd >= 0);
     rl->sockets->fds[w->index] = -1;
     int rc = listener_open(&wl->l, &w->loop, fd);
     if (rc < 0) { /* the socket is bound and listening: only a lack of memory or descriptors in the kernel is
