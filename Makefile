@@ -18,7 +18,7 @@ endif
 
 # ---- what Debian has to provide -------------------------------------------------------------------------
 DEPS_BUILD   := gcc libc6-dev make pkg-config libuv1-dev libssl-dev libhttp-parser-dev libyaml-dev liblmdb-dev
-DEPS_TEST    := check openssl curl python3 python3-pytest python3-yaml
+DEPS_TEST    := check openssl curl python3 python3-pytest python3-yaml python3-cryptography
 DEPS_CHECK   := clang clang-format libclang-rt-14-dev cppcheck shellcheck gcovr
 DEPS_INTEROP := sogo sogo-activesync dovecot-imapd dovecot-lmtpd nginx-light memcached postgresql-15 \
                 openssl curl wget socat chromium libnss3-tools python3 python3-pytest python3-urllib3 \
