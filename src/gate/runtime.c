@@ -52,6 +52,25 @@ static int sockets_open(struct sockets **out, const struct listener_settings *l,
     return 0;
 }
 
+/* Takes over the sockets of a listener written in the same way. Two that both say "any port" are two: none is
+ * taken twice. */
+static bool keep_sockets(struct runtime *r, size_t i, const struct runtime *old)
+{
+    struct runtime_listener *l = &r->listeners[i];
+    for (size_t j = 0; old != NULL && j < old->listener_count; j++) {
+        struct sockets *s = old->listeners[j].sockets;
+        bool taken = strcmp(s->address_text, l->settings->address_text) != 0;
+        for (size_t k = 0; k < i; k++)
+            taken |= r->listeners[k].sockets == s;
+        if (taken)
+            continue;
+        atomic_fetch_add(&s->refs, 1);
+        l->sockets = s;
+        return true;
+    }
+    return false;
+}
+
 static int open_listener(struct runtime *r, size_t i, const char *path, const struct runtime *old,
                          unsigned workers, const uint8_t *ticket_keys)
 {
@@ -73,14 +92,8 @@ static int open_listener(struct runtime *r, size_t i, const char *path, const st
         fprintf(stderr, "%s: listener %s: %s\n", path, l->settings->address_text, why);
         return rc;
     }
-    for (size_t j = 0; old != NULL && j < old->listener_count; j++) {
-        struct sockets *s = old->listeners[j].sockets;
-        if (strcmp(s->address_text, l->settings->address_text) == 0) {
-            atomic_fetch_add(&s->refs, 1);
-            l->sockets = s;
-            return 0;
-        }
-    }
+    if (keep_sockets(r, i, old))
+        return 0;
     rc = sockets_open(&l->sockets, l->settings, workers);
     if (rc < 0)
         fprintf(stderr, "%s: listener %s: %s%s\n", path, l->settings->address_text, err_text(rc),

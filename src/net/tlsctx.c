@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/x509err.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,14 +46,23 @@ static void set_common(SSL_CTX *ctx)
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 }
 
+/* Whether what OpenSSL has just complained about is a key that belongs to another certificate. */
+static bool is_mismatch(void)
+{
+    unsigned long code = ERR_peek_error();
+    return ERR_GET_LIB(code) == ERR_LIB_X509 && ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH;
+}
+
 static int load_pair(SSL_CTX *ctx, const char *certificate, const char *key, char *why, size_t cap)
 {
     ERR_clear_error();
     if (SSL_CTX_use_certificate_chain_file(ctx, certificate) != 1)
         return fail(why, cap, certificate);
-    if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
+    bool loaded = SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) == 1;
+    if (!loaded && !is_mismatch())
         return fail(why, cap, key);
-    if (SSL_CTX_check_private_key(ctx) != 1) {
+    /* a key of another kind loads, into the place of such certificates */
+    if (!loaded || SSL_CTX_check_private_key(ctx) != 1) {
         ERR_clear_error();
         snprintf(why, cap, "%s is not the key of %s", key, certificate);
         return ERR_TLS;
