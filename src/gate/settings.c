@@ -273,7 +273,8 @@ static void check_listener(struct settings *s, struct listener_settings *l, bool
         l->doors |= 1u << doors[i];
     if (l->doors == 0)
         conf_error(s->conf, &l->door_list, "doors: a listener needs at least one of socks, connect");
-    if (l->certificates.count != l->keys.count)
+    if (l->certificates.count != l->keys.count && conf_given(s->conf, &l->certificates) &&
+        conf_given(s->conf, &l->keys))
         conf_error(s->conf, &l->keys,
                    "key: %zu keys for %zu certificates: write one key for each, in the same order",
                    l->keys.count, l->certificates.count);
@@ -296,8 +297,6 @@ static void check_listeners(struct settings *s, bool strict)
                 conf_error(s->conf, &l[i].address, "address: %s is taken by an earlier listener", text);
         }
     }
-    if (s->listeners.count == 0 && conf_given(s->conf, &s->listeners))
-        conf_error(s->conf, &s->listeners, "listeners: at least one is needed");
 }
 
 static void check_authorities(struct settings *s)
@@ -312,8 +311,6 @@ static void check_authorities(struct settings *s)
                 conf_error(s->conf, &a[i].store, "store: an earlier authority keeps its tickets there");
         }
     }
-    if (s->authorities.count == 0 && conf_given(s->conf, &s->authorities))
-        conf_error(s->conf, &s->authorities, "authorities: at least one is needed");
 }
 
 static bool is_listed(const struct settings *s, const struct hostport *name)

@@ -68,6 +68,7 @@ class Backend:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+        self._acceptor.join(wire.DEADLINE)
         self._sock.close()
         for tcp in self.accepted:
             try:

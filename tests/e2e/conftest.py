@@ -27,7 +27,7 @@ class Making:
 
     def __init__(self, folder, certs):
         self._folder = folder
-        self._certs = certs
+        self.certs = certs
         self._gateways = []
         self._backends = []
 
@@ -39,9 +39,13 @@ class Making:
     def gateway(self, services=(), start=True, conf=None, **sections):
         """A running gateway; conf replaces the configuration as a whole."""
         folder = self._folder / f"gateway{len(self._gateways)}"
-        gateway = lab.Gateway(folder, conf or lab.config(self._certs, services, **sections))
-        self._gateways.append(gateway)
+        gateway = self.adopt(lab.Gateway(folder, conf or lab.config(self.certs, services, **sections)))
         return gateway.start() if start else gateway
+
+    def adopt(self, gateway):
+        """Has one ended that was made otherwise."""
+        self._gateways.append(gateway)
+        return gateway
 
     def end(self):
         try:
