@@ -1,0 +1,204 @@
+"""SIGTERM: no new connections, open tunnels finish, and an end within the limit."""
+import os
+import signal
+
+import pytest
+
+import backends
+import lab
+import wire
+from test_policy import Full
+
+
+@pytest.fixture
+def run(make):
+    """A gateway in front of an echoing backend; returns it and a ticket."""
+    def run(drain="20s", workers=2, **timeouts):
+        backend = make.backend(backends.echo)
+        gateway = make.gateway([lab.service(backend, tls_floor="none")], workers=workers,
+                               timeouts={"drain": drain, **timeouts})
+        return gateway, gateway.ticket()
+    return run
+
+
+def hello(client):
+    client.conn.sendall(b"hello")
+    assert client.conn.recv_exact(5) == b"hello"
+
+
+def closed_to_new_ones(gateway):
+    def refused():
+        try:
+            client = wire.Tcp.dial(gateway.address())
+        except ConnectionRefusedError:
+            return True
+        client.close()
+        return False
+    wire.poll(refused, "the listener to close")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_open_tunnel_finishes(run, number):
+    gateway, ticket = run()
+    tunnel = gateway.tunnel(ticket)
+    gateway.signal(number)
+    event = gateway.wait_log("the drain", event="draining")
+    assert event["signal"] == number.name and event["connections"] == 1
+    closed_to_new_ones(gateway)
+    for _ in range(3):
+        hello(tunnel)
+    assert gateway.process.poll() is None
+    assert tunnel.end() == b""
+    assert gateway.wait_exit() == 0
+    tunnel.ended("ok", None)
+    assert gateway.events[-1]["event"] == "stopped"
+
+
+def test_nothing_to_wait_for(run):
+    gateway, _ = run(drain="1h")
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait_exit() == 0
+    assert [e["event"] for e in gateway.events] == ["ready", "draining", "stopped"]
+
+
+def test_the_limit(run):
+    gateway, ticket = run(drain="300ms")
+    tunnels = [gateway.tunnel(ticket) for _ in range(4)]
+    gateway.signal(signal.SIGTERM)
+    for tunnel in tunnels:
+        tunnel.conn.ends()
+    assert gateway.wait_exit() == 0
+    for tunnel in tunnels:
+        tunnel.ended("shutting_down", None, target=lab.MAIL)
+
+
+def test_a_limit_of_nothing(run):
+    gateway, ticket = run(drain="0s")
+    tunnel = gateway.tunnel(ticket)
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait_exit() == 0
+    tunnel.ended("shutting_down")
+
+
+@pytest.mark.parametrize("first, second", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)])
+def test_a_second_signal(run, first, second):
+    gateway, ticket = run(drain="1h")
+    tunnels = [gateway.tunnel(ticket) for _ in range(4)]
+    gateway.signal(first)
+    gateway.wait_log("the drain", event="draining")
+    hello(tunnels[0])
+    gateway.signal(second)
+    assert gateway.wait_exit() == 0
+    assert gateway.wait_log("the stop", event="stopping")["signal"] == second.name
+    for tunnel in tunnels:
+        tunnel.ended("shutting_down")
+
+
+def test_a_reload_while_draining_is_none(run):
+    gateway, ticket = run()
+    tunnel = gateway.tunnel(ticket)
+    gateway.signal(signal.SIGTERM)
+    gateway.wait_log("the drain", event="draining")
+    gateway.signal(signal.SIGHUP)
+    hello(tunnel)
+    assert tunnel.end() == b""
+    assert gateway.wait_exit() == 0
+    assert not any(e["event"].startswith("reload") for e in gateway.events)
+
+
+def test_those_without_a_tunnel_are_refused(run):
+    gateway, ticket = run()
+    tunnel = gateway.tunnel(ticket)
+    silent = gateway.raw()
+    half_hello = gateway.raw()
+    half_hello.tcp.sendall(wire.client_hello(0x0303)[:20])
+    in_handshake = gateway.raw()
+    in_handshake.tcp.sendall(wire.first_flight(wire.client_context()))
+    in_handshake.tcp.recv_exact(100)
+    asking = gateway.client()
+    by_http, by_socks = gateway.client(), gateway.client()
+    by_http.conn.sendall(b"CONNECT mail")
+    by_socks.conn.sendall(b"\x05\x01\x00")
+    assert by_socks.conn.recv_exact(2) == b"\x05\x00"
+    partly = gateway.client()
+    partly.conn.sendall(wire.SOCKS_LOGIN_GREETING)
+    assert partly.conn.recv_exact(2) == b"\x05\x02"
+    gateway.signal(signal.SIGTERM)
+    for client in (silent, half_hello):
+        assert client.tcp.ends() == b""
+    in_handshake.tcp.ends()
+    assert asking.conn.ends() == b""
+    answer = wire.read_answer(by_http.conn)
+    assert (answer.status, answer["X-Stagate-Reason"]) == (503, "shutting_down")
+    assert partly.socks_reply() == lab.reasons_table()["shutting_down"]["socks"]
+    for client in (silent, half_hello, in_handshake, asking, by_http, by_socks, partly):
+        client.ended("shutting_down", None)
+    hello(tunnel)
+    assert tunnel.end() == b""
+    assert gateway.wait_exit() == 0
+
+
+def test_a_dial_under_way_is_given_up(make):
+    full = Full()
+    try:
+        gateway = make.gateway([{"name": lab.MAIL, "connect": full.address}])
+        client = gateway.client()
+        client.conn.sendall(wire.connect_head(lab.MAIL, wire.basic(gateway.ticket())))
+        wire.poll(lambda: dials(gateway, full), "the gateway to dial")
+        gateway.signal(signal.SIGTERM)
+        answer = wire.read_answer(client.conn)
+        assert (answer.status, answer["X-Stagate-Reason"]) == (503, "shutting_down")
+        client.ended("shutting_down", None, target=lab.MAIL, address=full.address)
+        assert gateway.wait_exit() == 0
+    finally:
+        full.close()
+
+
+def dials(gateway, full):
+    """Whether the gateway has a socket that is connecting to the address."""
+    host, port = full.address.split(":")
+    wanted = "%08X:%04X" % (int.from_bytes(bytes(map(int, host.split(".")))[::-1], "big"), int(port))
+    inodes = set()
+    for fd in os.listdir(f"/proc/{gateway.pid}/fd"):
+        try:
+            inodes.add(os.readlink(f"/proc/{gateway.pid}/fd/{fd}"))
+        except OSError:
+            pass  # closed meanwhile
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        return any(row[2] == wanted and row[3] == "02" and f"socket:[{row[9]}]" in inodes
+                   for row in (line.split() for line in table))
+
+
+def test_half_closed_tunnels_finish_too(make):
+    backend = make.backend(backends.says(b"", then=lambda conn: conn.sendall(b"late answer")))
+    gateway = make.gateway([lab.service(backend, tls_floor="none")])
+    client = gateway.tunnel(gateway.ticket())
+    client.conn.sendall(b"request")
+    client.conn.shutdown_write()
+    gateway.signal(signal.SIGTERM)
+    gateway.wait_log("the drain", event="draining")
+    backend.go.set()
+    assert client.conn.recv_all() == b"late answer"
+    assert gateway.wait_exit() == 0
+    client.ended("ok", None, bytes={"up": 7, "down": 11})
+
+
+def test_stop_at_once_under_load(run):
+    """The second signal in the midst of everything: no state of a connection hinders the end."""
+    gateway, ticket = run(drain="1h")
+    for i in range(30):
+        kind = i % 5
+        if kind == 0:
+            gateway.raw()
+        elif kind == 1:
+            gateway.client()
+        elif kind == 2:
+            gateway.tunnel(ticket).conn.sendall(bytes(100000))
+        elif kind == 3:
+            gateway.tunnel(ticket).conn.shutdown_write()
+        else:
+            gateway.client().conn.sendall(wire.connect_head(lab.MAIL, wire.basic(ticket)))
+    gateway.signal(signal.SIGTERM)
+    gateway.signal(signal.SIGINT)
+    assert gateway.wait_exit() == 0
+    assert gateway.events[-1]["event"] == "stopped"
