@@ -17,8 +17,9 @@ endif
 .SUFFIXES:
 
 # ---- what Debian has to provide -------------------------------------------------------------------------
-DEPS_BUILD   := gcc libc6-dev make pkg-config libuv1-dev libssl-dev libhttp-parser-dev libyaml-dev liblmdb-dev
-DEPS_TEST    := check openssl curl python3 python3-pytest python3-yaml python3-cryptography
+DEPS_BUILD   := gcc libc6-dev make pkg-config libuv1-dev libssl-dev libhttp-parser-dev libyaml-dev liblmdb-dev \
+                libexpat1-dev libjansson-dev libhiredis-dev libldap-dev libcrypt-dev
+DEPS_TEST    := check openssl curl python3 python3-pytest python3-yaml python3-cryptography redis-server slapd ldap-utils
 DEPS_CHECK   := clang clang-format libclang-rt-14-dev cppcheck shellcheck gcovr
 DEPS_INTEROP := sogo sogo-activesync dovecot-imapd dovecot-lmtpd nginx-light memcached postgresql-15 \
                 openssl curl wget socat chromium libnss3-tools python3 python3-pytest python3-urllib3 \
@@ -50,7 +51,7 @@ HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -f
 CPPFLAGS += -Iinclude -D_GNU_SOURCE -DSTAGATE_VERSION='"$(VERSION)"'
 CFLAGS_  := -std=c11 -g $(WARN)
 LDFLAGS_ := -pie -Wl,-z,relro,-z,now
-LDLIBS_  := -luv -lssl -lcrypto -lhttp_parser -lyaml -llmdb -lpthread
+LDLIBS_  := -luv -lssl -lcrypto -lhttp_parser -lyaml -llmdb -lexpat -ljansson -lhiredis -lldap -llber -lcrypt -lpthread
 
 ifeq ($(VARIANT),release)
 CFLAGS_  += -O2 $(HARDEN) -D_FORTIFY_SOURCE=2
@@ -74,7 +75,7 @@ $(error VARIANT is release, debug, asan, tsan, cov or fuzz, not '$(VARIANT)')
 endif
 
 # ---- what is built --------------------------------------------------------------------------------------
-LAYERS   := base net proto sta gate
+LAYERS   := base net proto http sta gate
 PROGRAMS := stagate mailsim
 LIB      := $(BUILD)/libstagate.a
 LIB_OBJ  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(LAYERS:%=src/%/*.c)))

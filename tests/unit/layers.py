@@ -4,8 +4,8 @@ import pathlib
 import re
 import sys
 
-LAYERS = ["base", "net", "proto", "sta", "gate"]
-PROGRAMS = {"stagate": LAYERS, "mailsim": ["base", "net", "proto"], "easload": ["base", "net", "proto"]}
+LAYERS = ["base", "net", "proto", "http", "sta", "gate"]
+PROGRAMS = {"stagate": LAYERS, "mailsim": ["base", "net", "proto", "http"], "easload": ["base", "net", "proto", "http"]}
 
 
 def allowed(layer):

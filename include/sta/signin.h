@@ -1,0 +1,73 @@
+/* Checking user names and passwords: an htpasswd file, or an LDAP directory. Both are slow on purpose or by
+ * nature, so they run on a bounded pool of threads of their own, never on a loop.
+ *
+ * A wrong password costs the same as an unknown user: the file's most common scheme and cost is run against a
+ * decoy; with LDAP a search without result is followed by a bind that must fail.
+ */
+#ifndef STAGATE_STA_SIGNIN_H
+#define STAGATE_STA_SIGNIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct signin; /* counted; shared by all loops */
+
+/* Search-then-bind: bind as bind_dn (anonymously where NULL), search below base for filter with %u replaced
+ * by the (escaped) name, exactly one entry must be found; then bind as that entry with the given password. */
+struct signin_ldap {
+    const char *url;     /* ldap://host:port, ldaps://host:port, ldapi://... */
+    bool starttls;       /* on ldap:// only */
+    const char *ca;      /* PEM file that the server's certificate is checked against; NULL: the system's */
+    const char *bind_dn; /* NULL: anonymous */
+    const char *bind_password; /* secret; NULL with an anonymous bind */
+    const char *base;
+    const char *filter;       /* such as (uid=%u) or (&(objectClass=person)(|(uid=%u)(mail=%u))) */
+    const char *group_filter; /* NULL: none. A second search below group_base must find something: %u the name
+                                 as typed, %d the entry's DN, %n the canonical name, all escaped */
+    const char *group_base;   /* NULL: base */
+    const char *user_attribute; /* NULL: the name as typed. Else the ticket's user is this attribute's value:
+                                   how a UID becomes the directory's user */
+    bool fewer_variations; /* Domino's "fewer name variations with higher security": only a full, exact name
+                              is taken: no wildcard, blank, comma or slash in it, and the one entry found must
+                              hold it (case-insensitively) as a value of one of name_attributes */
+    const char *const *name_attributes; /* NULL-terminated; default uid, mail, cn */
+    int64_t timeout_ms;                 /* for each step; 0: 5000 */
+};
+
+struct signin_options {
+    const char *htpasswd;           /* file; NULL: ldap. Read again when it changes */
+    const struct signin_ldap *ldap; /* copied */
+    unsigned threads;               /* 0: 2 */
+    size_t queue_max;               /* waiting checks; 0: 256 */
+};
+
+enum signin_result {
+    SIGNIN_OK,
+    SIGNIN_WRONG, /* unknown user or wrong password: never told apart */
+    SIGNIN_BUSY,  /* too many checks wait */
+    SIGNIN_DOWN,  /* no answer could be had: the file cannot be read, the directory is away */
+};
+
+/* 0 and *out with one reference, or negative with why filled: for htpasswd "FILE:LINE: what is wrong" (a
+ * scheme other than bcrypt $2a$/$2b$/$2y$ and SHA-512 crypt $6$, no colon, a name twice, a cost that takes
+ * minutes). LDAP is not contacted here: a directory that is away must not keep a gateway from starting. */
+int signin_open(struct signin **out, const struct signin_options *options, char *why, size_t why_cap);
+struct signin *signin_ref(struct signin *s);
+void signin_unref(
+    struct signin *s); /* NULL is fine; the last one ends the threads after what they are doing */
+
+struct signin_client; /* one loop's way to it */
+struct signin_client *signin_client_new(struct signin *s, uv_loop_t *loop);
+/* Checks still open are finished and get their callbacks; then closed(owner), from a later turn. */
+void signin_client_close(struct signin_client *c, void (*closed)(void *owner), void *owner);
+
+/* On the loop, never from inside signin_check. user: canonical name, borrowed, NULL unless SIGNIN_OK; detail:
+ * a constant or borrowed sentence for the log where something failed, never with a password; may be NULL. */
+typedef void signin_cb(void *owner, enum signin_result result, const char *user, const char *detail);
+/* user and password are copied (and wiped after use): at most 255 bytes each, else SIGNIN_WRONG. */
+void signin_check(struct signin_client *c, const char *user, const char *password, signin_cb *cb,
+                  void *owner);
+
+#endif
