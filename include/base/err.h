@@ -14,6 +14,7 @@ enum err {
     ERR_STORE_FULL = -10008,
     ERR_CLOSED = -10009, /* the object is closing */
     ERR_TIMEOUT = -10010,
+    ERR_LIMIT = -10011, /* as many as the administrator lets there be */
 };
 
 /* A short lower-case English text for any of our codes, libuv's, or 0. Never NULL; static storage. */

@@ -45,6 +45,8 @@ const char *err_text(int code)
         return "closed";
     case ERR_TIMEOUT:
         return "timed out";
+    case ERR_LIMIT:
+        return "too many tickets";
     default:
         return uv_text(code);
     }
