@@ -187,7 +187,8 @@ static bool take_facts(struct conn *c, const struct record *ticket)
     return true;
 }
 
-static void judge(struct conn *c, enum redeem result, struct record *ticket)
+/* ticket is given. detail: why the store could not answer, constant; may be NULL. */
+static void judge(struct conn *c, enum redeem result, struct record *ticket, const char *detail)
 {
     struct request *q = c->request;
     const struct settings *s = c->runtime->runtime->settings;
@@ -196,7 +197,10 @@ static void judge(struct conn *c, enum redeem result, struct record *ticket)
     bool leads_somewhere = ticket != NULL && take_facts(c, ticket);
     enum reason r = policy_redeem_reason(result);
     if (r != REASON_OK) {
-        conn_refuse(c, r, r == REASON_AUTHORITY_DOWN ? "the ticket store failed" : NULL);
+        conn_refuse(c, r,
+                    r != REASON_AUTHORITY_DOWN ? NULL
+                    : detail != NULL           ? detail
+                                               : "the ticket store failed");
         return;
     }
     if (!leads_somewhere) {
@@ -216,11 +220,11 @@ static void judge(struct conn *c, enum redeem result, struct record *ticket)
     resolve(c);
 }
 
-static void on_redeemed(void *owner, enum redeem result, struct record *ticket)
+static void on_redeemed(void *owner, enum redeem result, struct record *ticket, const char *detail)
 {
     struct conn *c = owner;
     c->request->redeeming = NULL;
-    judge(c, result, ticket);
+    judge(c, result, ticket, detail);
 }
 
 static void redeem(struct conn *c)
@@ -246,7 +250,7 @@ static void redeem(struct conn *c)
         q->redeeming = store_client_redeem(c->runtime->clients[a], hash, clock_wall_ms(), &result, &ticket,
                                            on_redeemed, c);
         if (q->redeeming == NULL)
-            judge(c, result, ticket);
+            judge(c, result, ticket, NULL);
         return;
     }
     conn_refuse(c, REASON_AUTHORITY_UNKNOWN, NULL);

@@ -1,6 +1,6 @@
-/* The ticket store as callers see it: URL to implementation, the synchronous calls, and what issuing,
- * redeeming and revoking mean. Knows nothing of files and of memory layouts; the store thread and the loops'
- * clients are in store_thread.c.
+/* The ticket store as callers see it: URL to implementation, and the synchronous calls. Knows nothing of
+ * files and of memory layouts. What the operations mean is in store_run.c, the store's thread in
+ * store_thread.c, the loops' clients in store_client.c.
  */
 #include <assert.h>
 #include <ctype.h>
@@ -19,7 +19,10 @@
 #define PURGE_EVERY_MS 60000
 #define LOG_EVERY_MS   10000
 
-static const struct store_ops *const implementations[] = {&store_lmdb_ops, &store_memory_ops};
+static const struct store_ops *const implementations[] = {
+    &store_lmdb_ops,
+    &store_memory_ops,
+};
 
 /* ---- opening ---- */
 
@@ -35,6 +38,14 @@ static const struct store_ops *find_scheme(const char *url, char *why, size_t wh
              "unknown kind of ticket store \"%.*s\": write lmdb:PATH or memory:", len > 32 ? 32 : (int)len,
              url);
     return NULL;
+}
+
+static void store_free(struct store *s)
+{
+    s->ops->close(s->backend);
+    pthread_mutex_destroy(&s->mutex);
+    free(s->url);
+    free(s);
 }
 
 int store_open(struct store **out, const char *url, const struct store_options *options, char *why,
@@ -57,27 +68,33 @@ int store_open(struct store **out, const char *url, const struct store_options *
     s->url = mem_strdup(url);
     s->backend = backend;
     s->ops = ops;
-    s->tombstone_ms = o.tombstone_ms ? o.tombstone_ms : TOMBSTONE_MS;
+    pthread_mutex_init(&s->mutex, NULL);
+    store_configure(s, &o);
     s->purge_every_ms = o.purge_every_ms ? o.purge_every_ms : PURGE_EVERY_MS;
-    rc = store_thread_start(s);
+    rc = ops->run ? 0 : store_thread_start(s); /* a store elsewhere tidies up there */
     if (rc < 0) {
         snprintf(why, why_cap, "%s: cannot start the store's thread: %s", ops->scheme, err_text(rc));
-        ops->close(backend);
-        free(s->url);
-        free(s);
+        store_free(s);
         return rc;
     }
     *out = s;
     return 0;
 }
 
+void store_configure(struct store *s, const struct store_options *options)
+{
+    atomic_store(&s->tombstone_ms, options->tombstone_ms ? options->tombstone_ms : TOMBSTONE_MS);
+    pthread_mutex_lock(&s->mutex);
+    s->limits = options->limits;
+    pthread_mutex_unlock(&s->mutex);
+}
+
 void store_close(struct store *s)
 {
     assert(atomic_load(&s->clients) == 0);
-    store_thread_stop(s);
-    s->ops->close(s->backend);
-    free(s->url);
-    free(s);
+    if (s->ops->run == NULL)
+        store_thread_stop(s);
+    store_free(s);
 }
 
 bool store_log_due(_Atomic uint64_t *last_ms)
@@ -91,189 +108,143 @@ bool store_is_shared(const struct store *s)
     return s->ops->shared;
 }
 
-/* ---- what the operations mean ---- */
-
-int64_t store_record_end(const struct record *r)
+bool store_is_up(struct store *s, const char **detail)
 {
-    return r->state == TICKET_LIVE ? r->expires_ms : r->ended_ms;
-}
-
-enum redeem store_verdict(const struct record *r, int64_t now_ms)
-{
-    switch (record_state_at(r, now_ms)) {
-    case TICKET_LIVE:
-        return REDEEM_OK;
-    case TICKET_EXPIRED:
-        return REDEEM_EXPIRED;
-    case TICKET_USED:
-        return REDEEM_USED;
-    case TICKET_REVOKED:
-        return REDEEM_REVOKED;
-    }
-    assert(!"a state");
-    return REDEEM_DOWN;
-}
-
-/* Looks the ticket up inside a write transaction. 0 with *out given, ERR_NOT_FOUND, ERR_STORE. */
-static int fetch(struct store *s, struct store_txn *t, const uint8_t hash[RECORD_HASH], struct record **out)
-{
-    const uint8_t *data;
-    size_t len;
-    int rc = s->ops->lookup(s->backend, t, hash, &data, &len);
-    if (rc < 0)
-        return rc;
-    *out = record_decode(hash, data, len);
-    return *out ? 0 : ERR_STORE;
-}
-
-/* A live ticket ends here: it becomes a tombstone. */
-static int end_ticket(struct store *s, struct store_txn *t, struct record *r, enum ticket_state state,
-                      int64_t now_ms)
-{
-    uint8_t data[RECORD_BYTES_MAX];
-    int64_t old_end_ms = store_record_end(r);
-    r->state = state;
-    r->ended_ms = now_ms;
-    int len = record_encode(r, data);
-    assert(len > 0); /* as long as it was before */
-    return s->ops->replace(s->backend, t, r->hash, data, (size_t)len, old_end_ms, store_record_end(r));
-}
-
-static int apply_redeem(struct store *s, struct store_txn *t, struct store_op *op)
-{
-    int rc = fetch(s, t, op->hash, &op->rec);
-    if (rc == ERR_NOT_FOUND) {
-        op->verdict = REDEEM_UNKNOWN;
-        return 0;
-    }
-    if (rc < 0)
-        return rc;
-    op->verdict = store_verdict(op->rec, op->now_ms);
-    if (op->verdict != REDEEM_OK || op->rec->class != TICKET_SESSION)
-        return 0;
-    return end_ticket(s, t, op->rec, TICKET_USED, op->now_ms);
-}
-
-static int apply_revoke(struct store *s, struct store_txn *t, struct store_op *op)
-{
-    struct record *r = NULL;
-    int rc = fetch(s, t, op->hash, &r);
-    op->rc = rc == ERR_NOT_FOUND ? rc : 0;
-    if (rc == 0 && store_verdict(r, op->now_ms) == REDEEM_OK)
-        rc = end_ticket(s, t, r, TICKET_REVOKED, op->now_ms);
-    free(r);
-    return rc == ERR_NOT_FOUND ? 0 : rc;
-}
-
-static int apply_issue(struct store *s, struct store_txn *t, struct store_op *op)
-{
-    int rc = s->ops->insert(s->backend, t, op->hash, op->data, op->len, op->end_ms);
-    op->rc = rc == ERR_EXISTS ? rc : 0;
-    return rc == ERR_EXISTS ? 0 : rc;
-}
-
-/* All operations in one transaction. Negative: none of them happened, their results mean nothing, and *alone
- * says whether fewer at a time could fare better. */
-static int run_together(struct store *s, struct store_op *const *ops, size_t n, bool *alone)
-{
-    static int (*const apply[])(struct store *, struct store_txn *, struct store_op *) = {
-        [STORE_ISSUE] = apply_issue, [STORE_REDEEM] = apply_redeem, [STORE_REVOKE] = apply_revoke};
-    struct store_txn t = {0};
-    int rc = s->ops->begin(s->backend, &t);
-    *alone = false;
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0; i < n; i++) {
-        rc = apply[ops[i]->kind](s, &t, ops[i]);
-        if (rc < 0) {
-            s->ops->abort(s->backend, &t);
-            *alone = true;
-            return rc;
-        }
-    }
-    rc = s->ops->commit(s->backend, &t);
-    *alone = rc == ERR_STORE_FULL;
-    return rc;
-}
-
-static void run_one_by_one(struct store *s, struct store_op *const *ops, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        store_run(s, ops + i, 1);
-}
-
-void store_run(struct store *s, struct store_op *const *ops, size_t n)
-{
-    if (s->ops->in_place && n > 1) {
-        run_one_by_one(s, ops, n);
-        return;
-    }
-    bool alone;
-    int rc = run_together(s, ops, n, &alone);
-    if (rc == 0)
-        return;
-    for (size_t i = 0; i < n; i++) {
-        free(ops[i]->rec);
-        ops[i]->rec = NULL;
-        ops[i]->rc = rc;
-        ops[i]->verdict = REDEEM_DOWN;
-    }
-    if (n > 1 && alone) { /* the failure of one is not the others' */
-        store_run(s, ops, n / 2);
-        store_run(s, ops + n / 2, n - n / 2);
-    } else if (rc == ERR_STORE_FULL && store_log_due(&s->full_logged_ms)) {
-        log_message(LOG_ERROR, "ticket_store_full", "%s takes no more tickets until old ones are purged",
-                    s->url);
-    }
+    const char *unused;
+    return s->ops->is_up == NULL || s->ops->is_up(s->backend, detail ? detail : &unused);
 }
 
 /* ---- synchronous ---- */
 
+static struct store_op op_for(struct store *s, enum store_op_kind kind, const uint8_t *hash, int64_t now_ms)
+{
+    struct store_op op = {.kind = kind, .now_ms = now_ms, .tombstone_ms = atomic_load(&s->tombstone_ms)};
+    if (hash)
+        memcpy(op.hash, hash, RECORD_HASH);
+    return op;
+}
+
+static void run_one(struct store *s, struct store_op *op)
+{
+    if (s->ops->run)
+        s->ops->run(s->backend, op);
+    else
+        store_run(s, &op, 1);
+}
+
 int store_issue(struct store *s, const struct record *r)
 {
     uint8_t data[RECORD_BYTES_MAX];
-    int len = record_encode(r, data);
-    if (len < 0)
-        return len;
-    struct store_op op = {
-        .kind = STORE_ISSUE, .data = data, .len = (size_t)len, .end_ms = store_record_end(r)};
-    memcpy(op.hash, r->hash, RECORD_HASH);
-    store_run(s, (struct store_op *[]){&op}, 1);
+    struct store_op op;
+    int rc = store_op_issue(s, &op, r, data);
+    if (rc < 0)
+        return rc;
+    run_one(s, &op);
     return op.rc;
 }
 
 enum redeem store_redeem(struct store *s, const uint8_t hash[RECORD_HASH], int64_t now_ms,
                          struct record **out)
 {
-    struct store_op op = {.kind = STORE_REDEEM, .now_ms = now_ms};
-    memcpy(op.hash, hash, RECORD_HASH);
-    store_run(s, (struct store_op *[]){&op}, 1);
+    struct store_op op = op_for(s, STORE_REDEEM, hash, now_ms);
+    run_one(s, &op);
+    *out = op.rec;
+    return op.verdict;
+}
+
+enum redeem store_refresh(struct store *s, const uint8_t hash[RECORD_HASH], int64_t now_ms,
+                          struct record **out)
+{
+    struct store_op op = op_for(s, STORE_REFRESH, hash, now_ms);
+    run_one(s, &op);
     *out = op.rec;
     return op.verdict;
 }
 
 int store_revoke(struct store *s, const uint8_t hash[RECORD_HASH], int64_t now_ms)
 {
-    struct store_op op = {.kind = STORE_REVOKE, .now_ms = now_ms};
-    memcpy(op.hash, hash, RECORD_HASH);
-    store_run(s, (struct store_op *[]){&op}, 1);
+    struct store_op op = op_for(s, STORE_REVOKE, hash, now_ms);
+    run_one(s, &op);
     return op.rc;
+}
+
+int store_end(struct store *s, const uint8_t hash[RECORD_HASH], enum store_sweep what, int64_t now_ms)
+{
+    struct store_op op = op_for(s, STORE_END, hash, now_ms);
+    op.what = what;
+    run_one(s, &op);
+    return op.rc;
+}
+
+int64_t store_sweep(struct store *s, enum store_sweep what, const char *user, int64_t now_ms)
+{
+    struct store_op op = op_for(s, STORE_SWEEP, NULL, now_ms);
+    op.what = what;
+    op.has_user = user != NULL;
+    if (user)
+        store_user_key(op.user_key, user, strlen(user));
+    run_one(s, &op);
+    return op.rc < 0 ? op.rc : op.count;
+}
+
+/* Of a store elsewhere: at most `limit` tickets whose hashes begin so. */
+static int page_of(struct store *s, struct store_op *op, const char *digits, const uint8_t *after,
+                   size_t limit)
+{
+    *op = op_for(s, STORE_LIST, NULL, clock_wall_ms());
+    op->query = (struct store_query){.fingerprint = digits, .limit = limit, .has_after = after != NULL};
+    if (after)
+        memcpy(op->query.after, after, RECORD_HASH);
+    s->ops->run(s->backend, op);
+    return op->rc;
+}
+
+static void free_page(struct store_op *op)
+{
+    for (int64_t i = 0; op->page != NULL && i < op->count; i++)
+        free(op->page[i]);
+    free(op->page);
+}
+
+static int find_elsewhere(struct store *s, const char *digits, struct record **out)
+{
+    struct store_op op;
+    int rc = page_of(s, &op, digits, NULL, 2);
+    if (rc == 0)
+        rc = op.count == 0 ? ERR_NOT_FOUND : op.count > 1 ? ERR_EXISTS : 0;
+    if (rc == 0) {
+        *out = op.page[0];
+        op.page[0] = NULL;
+    }
+    free_page(&op);
+    return rc;
 }
 
 int store_get(struct store *s, const uint8_t hash[RECORD_HASH], struct record **out)
 {
-    return s->ops->get(s->backend, NULL, hash, out);
+    if (s->ops->run == NULL)
+        return s->ops->get(s->backend, NULL, hash, out);
+    char digits[2 * RECORD_HASH + 1];
+    for (size_t i = 0; i < RECORD_HASH; i++)
+        snprintf(digits + 2 * i, 3, "%02x", hash[i]);
+    return find_elsewhere(s, digits, out);
 }
 
 int64_t store_purge(struct store *s, int64_t now_ms, size_t limit)
 {
-    int64_t total = 0;
+    if (s->ops->run) {
+        struct store_op op = op_for(s, STORE_PURGE, NULL, now_ms);
+        op.query.limit = limit;
+        run_one(s, &op);
+        return op.rc < 0 ? op.rc : op.count;
+    }
+    int64_t total = 0, ended_ms = now_ms - atomic_load(&s->tombstone_ms);
     size_t place = 0;
     do {
         size_t want = STORE_PURGE_MAX;
         if (limit > 0 && limit - (size_t)total < want)
             want = limit - (size_t)total;
-        int64_t n = s->ops->purge(s->backend, now_ms - s->tombstone_ms, want, &place);
+        int64_t n = s->ops->purge(s->backend, ended_ms, want, &place);
         if (n < 0)
             return n;
         total += n;
@@ -305,6 +276,14 @@ static int parse_prefix(struct store_prefix *p, const char *text)
     return 0;
 }
 
+int store_check_query(const struct store_query *q)
+{
+    struct store_prefix unused;
+    if (q->limit < 1 || q->limit > STORE_PAGE_MAX || (q->user && q->has_after))
+        return ERR_SYNTAX;
+    return q->fingerprint ? parse_prefix(&unused, q->fingerprint) : 0;
+}
+
 static int visit_find(void *owner, const uint8_t hash[RECORD_HASH], const uint8_t *data, size_t len)
 {
     struct record **found = owner;
@@ -320,6 +299,8 @@ int store_find(struct store *s, const char *fingerprint, struct record **out)
     int rc = parse_prefix(&prefix, fingerprint);
     if (rc < 0)
         return rc;
+    if (s->ops->run)
+        return find_elsewhere(s, fingerprint, out);
     struct record *found = NULL;
     rc = s->ops->scan(s->backend, &prefix, visit_find, &found);
     if (rc < 0) {
@@ -346,9 +327,31 @@ static int visit_list(void *owner, const uint8_t hash[RECORD_HASH], const uint8_
     return rc;
 }
 
+/* Page by page: each page is of one moment, not the whole. */
+static int list_elsewhere(struct store *s, int (*each)(void *owner, const struct record *r), void *owner)
+{
+    uint8_t after[RECORD_HASH];
+    struct store_op op;
+    bool first = true, more;
+    int rc;
+    do {
+        rc = page_of(s, &op, NULL, first ? NULL : after, STORE_PAGE_MAX);
+        for (int64_t i = 0; rc == 0 && i < op.count; i++)
+            rc = each(owner, op.page[i]);
+        more = rc == 0 && op.more && op.count > 0;
+        if (more)
+            memcpy(after, op.page[op.count - 1]->hash, RECORD_HASH);
+        free_page(&op);
+        first = false;
+    } while (more);
+    return rc;
+}
+
 int store_list(struct store *s, int (*each)(void *owner, const struct record *r), void *owner)
 {
     static const struct store_prefix all;
+    if (s->ops->run)
+        return list_elsewhere(s, each, owner);
     struct lister l = {.each = each, .owner = owner};
     return s->ops->scan(s->backend, &all, visit_list, &l);
 }

@@ -1,6 +1,7 @@
-/* Between the common half of the store (store.c, store_thread.c) and what keeps the bytes (store_lmdb.c,
- * store_memory.c). What a ticket is, when it may be redeemed and what becomes of it is decided in the common
- * half only; below are keys, bytes and end times.
+/* Between the common half of the store (store.c, store_run.c, store_client.c, store_thread.c, store_watch.c)
+ * and what keeps the bytes (store_lmdb*.c, store_memory*.c, store_redis*.c). What a ticket is, when it may be
+ * redeemed and what becomes of it is decided in the common half; below are keys, bytes and end times. A store
+ * elsewhere (Redis) does whole operations.
  */
 #ifndef STAGATE_SRC_STA_STORE_IMPL_H
 #define STAGATE_SRC_STA_STORE_IMPL_H
@@ -18,6 +19,8 @@
 /* ---- what an implementation is ---- */
 
 struct store_ops;
+struct store_op;
+struct store_link;
 
 struct store_backend { /* embedded first in the implementation's own struct */
     const struct store_ops *ops;
@@ -79,37 +82,89 @@ struct store_ops {
      * for the first call; 0 after it when nothing more is left. Returns how many went, or negative. */
     int64_t (*purge)(struct store_backend *b, int64_t ended_ms, size_t limit, size_t *place);
     void (*tend)(struct store_backend *b); /* housekeeping, from the store thread; may be NULL */
+
+    /* ---- a store elsewhere (Redis): these instead of get ... purge ---- */
+
+    /* Does one operation and blocks for it; any thread. NULL: the store is here. */
+    void (*run)(struct store_backend *b, struct store_op *op);
+    /* One loop's connection to it. Operations are answered through done(op), on the loop, from a later turn
+     * than submit's, each exactly once. close: answers what is open (failed, where nothing came), then
+     * closed(owner). */
+    struct store_link *(*link_new)(struct store_backend *b, uv_loop_t *loop,
+                                   void (*done)(struct store_op *op));
+    void (*link_submit)(struct store_link *l, struct store_op *op);
+    void (*link_close)(struct store_link *l, void (*closed)(void *owner), void *owner);
+    /* Whether and why not it can be used; detail is constant text. NULL: always. */
+    bool (*is_up)(struct store_backend *b, const char **detail);
+    /* Ends told by whoever shares it: heard from now on, through heard(owner, hash or NULL, how), from a
+     * thread of the implementation's. */
+    int (*listen)(struct store_backend *b, store_ended_cb *heard, void *owner);
 };
 
 extern const struct store_ops store_lmdb_ops;
 extern const struct store_ops store_memory_ops;
 
-/* ---- one write, however it came ---- */
+/* ---- one operation, however it came ---- */
 
-enum store_op_kind { STORE_ISSUE, STORE_REDEEM, STORE_REVOKE };
+enum store_op_kind {
+    STORE_ISSUE,
+    STORE_REDEEM,
+    STORE_REFRESH,
+    STORE_REVOKE,
+    STORE_END,   /* one ticket, by a fault: what says which */
+    STORE_SWEEP, /* many */
+    STORE_LIST,
+    STORE_PURGE
+};
+
+#define STORE_KEY 16 /* bytes of what stands for a user, or a user's device, in indexes */
 
 struct store_op {
     enum store_op_kind kind;
-    uint8_t hash[RECORD_HASH];
-    int64_t now_ms;      /* REDEEM, REVOKE */
-    const uint8_t *data; /* ISSUE: encoded, borrowed */
+    uint8_t hash[RECORD_HASH]; /* all that are about one ticket */
+    int64_t now_ms;            /* of the wall clock */
+    int64_t tombstone_ms;      /* how long what has ended stays known */
+    const uint8_t *data;       /* ISSUE: encoded, borrowed */
     size_t len;
-    int64_t end_ms; /* ISSUE */
-    /* results */
-    int rc;              /* ISSUE, REVOKE */
-    enum redeem verdict; /* REDEEM */
-    struct record *rec;  /* REDEEM: owned by whoever made the op */
+    int64_t end_ms;             /* ISSUE */
+    struct store_limits limits; /* ISSUE */
+    /* ISSUE: what limits and listing by user go by; SWEEP and LIST: user_key where has_user. The first half
+     * of SHA-256 of the user; of user, NUL and device */
+    uint8_t user_key[STORE_KEY], device_key[STORE_KEY];
+    bool has_user;
+    enum store_sweep what;    /* END, SWEEP */
+    struct store_query query; /* LIST: checked; the strings outlive the operation */
+    /* results, zero before */
+    int rc;               /* all but REDEEM, REFRESH */
+    int64_t count;        /* SWEEP, PURGE, LIST */
+    enum redeem verdict;  /* REDEEM, REFRESH */
+    struct record *rec;   /* REDEEM, REFRESH: owned by whoever made the op */
+    const char *detail;   /* REDEEM_DOWN, ERR_STORE: constant text, or NULL */
+    struct record **page; /* LIST: count records and the array, owned by whoever made the op */
+    bool more;
 };
+
+void store_user_key(uint8_t key[STORE_KEY], const char *user, size_t user_len);
+void store_device_key(uint8_t key[STORE_KEY], const char *user, size_t user_len, const char *device,
+                      size_t device_len);
 
 /* More would not make commits cheaper, and LMDB limits the pages a transaction can touch (131,071). */
 #define STORE_BATCH_MAX 1024
 #define STORE_PURGE_MAX 500
+
+/* Fills the results of an operation that could not be done. */
+void store_op_fail(struct store_op *op, int rc, const char *detail);
+/* Fills an op for issuing r; data has RECORD_BYTES_MAX bytes and is lent to it. 0 or ERR_TOO_BIG. */
+int store_op_issue(struct store *s, struct store_op *op, const struct record *r, uint8_t *data);
+int store_check_query(const struct store_query *q); /* 0 or ERR_SYNTAX */
 
 /* Does n operations in order, together where that is possible, and fills their results. Blocks on disk. */
 void store_run(struct store *s, struct store_op *const *ops, size_t n);
 
 /* What redeeming means for a ticket as it is now; changes nothing. */
 enum redeem store_verdict(const struct record *r, int64_t now_ms);
+
+bool store_is_single_use(const struct record *r);
 
 /* When the ticket ended or will: tombstone_ms later it may be purged. */
 int64_t store_record_end(const struct record *r);
@@ -123,7 +178,7 @@ struct store {
     char *url;                     /* owned; for the log */
     struct store_backend *backend; /* owned */
     const struct store_ops *ops;
-    int64_t tombstone_ms;
+    _Atomic int64_t tombstone_ms;
     int64_t purge_every_ms;
     atomic_uint clients;
     _Atomic uint64_t full_logged_ms;
@@ -134,7 +189,30 @@ struct store {
     struct list queue;     /* of struct store_request */
     size_t queued;
     bool stopping;
+    struct store_limits limits;
 };
+
+/* ---- requests of event loops ---- */
+
+/* Who touches a request: its loop until it is submitted; the thread until it is answered (its operation
+ * only); its loop again. Callback and owner belong to the loop throughout, so that cancelling needs no lock.
+ */
+struct store_request {
+    struct list link; /* in the store's queue, then in the client's list of answers */
+    struct store_client *client;
+    struct store_op op;
+    store_redeem_cb *on_redeem; /* one of these; all NULL: cancelled */
+    store_done_cb *on_done;
+    store_count_cb *on_count;
+    store_list_cb *on_list;
+    void *owner;
+    uint8_t data[]; /* what op borrows */
+};
+
+/* Queues for the thread; false when the queue is full. */
+bool store_thread_submit(struct store *s, struct store_request *r);
+/* Hands a finished request to its loop, which may have freed it and its client by the time this returns. */
+void store_answer(struct store_request *r);
 
 int store_thread_start(struct store *s); /* 0 or a negated errno */
 void store_thread_stop(struct store *s); /* after what is queued */

@@ -175,10 +175,11 @@ struct answers {
     bool inside; /* a call that may not call back is running */
 };
 
-static inline void fixture_on_redeem(void *owner, enum redeem verdict, struct record *rec)
+static inline void fixture_on_redeem(void *owner, enum redeem verdict, struct record *rec, const char *detail)
 {
     struct answers *a = owner;
     ck_assert(!a->inside);
+    ck_assert(detail == NULL || verdict == REDEEM_DOWN);
     ck_assert((rec == NULL) == (verdict == REDEEM_UNKNOWN || verdict == REDEEM_DOWN));
     a->count++;
     a->by_verdict[verdict]++;
@@ -203,7 +204,7 @@ static inline struct store_request *fixture_client_redeem(struct store_client *c
     struct store_request *request = store_client_redeem(c, r.hash, NOW, &verdict, &out, fixture_on_redeem, a);
     a->inside = false;
     if (request == NULL)
-        fixture_on_redeem(a, verdict, out);
+        fixture_on_redeem(a, verdict, out, NULL);
     else
         ck_assert_ptr_null(out);
     return request;

@@ -38,6 +38,8 @@ static void assert_same(const struct record *a, const struct record *b)
     ck_assert_int_eq(a->issued_ms, b->issued_ms);
     ck_assert_int_eq(a->expires_ms, b->expires_ms);
     ck_assert_int_eq(a->ended_ms, b->ended_ms);
+    ck_assert_int_eq(a->refresh_ms, b->refresh_ms);
+    ck_assert_int_eq(a->injected, b->injected);
     ck_assert_str_eq(a->user, b->user);
     ck_assert_str_eq(a->device, b->device);
     ck_assert_uint_eq(a->service_count, b->service_count);
@@ -74,10 +76,40 @@ START_TEST(stored_form_is_fixed)
 }
 END_TEST
 
+/* The same for what version 1 cannot say; whatever it can say stays in it. */
+START_TEST(second_form_is_fixed)
+{
+    static const uint8_t expected[] = "\x02\x01\x04\x00\x00"
+                                      "\x08\x07\x06\x05\x04\x03\x02\x01"
+                                      "\x80\x32\xa2\x07\xa2\x01\x00\x00"
+                                      "\xfe\xff\xff\xff\xff\xff\xff\xff"
+                                      "\x01"
+                                      "\x20\xa1\x07\x00\x00\x00\x00\x00"
+                                      "\x04\x00"
+                                      "anna"
+                                      "\x00\x00";
+    uint8_t data[RECORD_BYTES_MAX];
+    struct record r = sample();
+    r.service_count = r.value_count = 0;
+    r.state = TICKET_FORGOTTEN;
+    r.injected = true;
+    r.refresh_ms = 500000;
+    ck_assert_int_eq(record_encode(&r, data), sizeof expected - 1);
+    ck_assert_mem_eq(data, expected, sizeof expected - 1);
+    for (unsigned which = 0; which < 8; which++) {
+        r.state = which & 1 ? TICKET_FORGOTTEN : TICKET_LIVE;
+        r.injected = which & 2;
+        r.refresh_ms = which & 4 ? 1 : 0;
+        ck_assert_int_eq(record_encode(&r, data), sizeof expected - 1 - (which ? 0 : 9));
+        ck_assert_uint_eq(data[0], which ? 2 : 1);
+    }
+}
+END_TEST
+
 START_TEST(decodes_what_it_encoded)
 {
     const struct record all = sample();
-    struct record cases[] = {all, all, all, all};
+    struct record cases[] = {all, all, all, all, all, all, all};
     cases[1].service_count = cases[1].value_count = 0;
     cases[1].user = "";
     cases[2].class = TICKET_BACKGROUND;
@@ -87,6 +119,10 @@ START_TEST(decodes_what_it_encoded)
     cases[3].state = TICKET_REVOKED;
     cases[3].value_count = 0;
     cases[3].device = "\xc3\xa4 any bytes \x01 but NUL";
+    cases[4].state = TICKET_FORGOTTEN;
+    cases[5].injected = true;
+    cases[6].refresh_ms = INT64_MAX;
+    cases[6].injected = true;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint8_t data[RECORD_BYTES_MAX];
         int len = record_encode(&cases[i], data);
@@ -127,52 +163,115 @@ START_TEST(limits)
     r.value_count++;
     ck_assert_int_eq(record_encode(&r, data), ERR_TOO_BIG);
 
-    /* 29 fixed bytes, 2 length bytes for user and device each */
+    /* 29 fixed bytes, 2 length bytes for user and device each; what could just be issued can be ended by a
+     * fault */
+    enum { USER_MAX = RECORD_BYTES_MAX - 9 - 33 };
     char *user = calloc(1, 70000);
-    memset(user, 'u', RECORD_BYTES_MAX - 33);
-    r = (struct record){.user = user, .device = ""};
-    ck_assert_int_eq(record_encode(&r, data), RECORD_BYTES_MAX);
-    back = record_decode(r.hash, data, RECORD_BYTES_MAX);
-    ck_assert_ptr_nonnull(back);
-    assert_same(back, &r);
-    free(back);
-    user[RECORD_BYTES_MAX - 33] = 'u';
-    ck_assert_int_eq(record_encode(&r, data), ERR_TOO_BIG);
+    memset(user, 'u', USER_MAX);
+    for (unsigned forgotten = 0; forgotten < 2; forgotten++) {
+        r = (struct record){.user = user, .device = ""};
+        r.injected = forgotten;
+        r.state = forgotten ? TICKET_FORGOTTEN : TICKET_LIVE;
+        len = forgotten ? RECORD_BYTES_MAX : RECORD_BYTES_MAX - 9;
+        ck_assert_int_eq(record_encode(&r, data), len);
+        back = record_decode(r.hash, data, (size_t)len);
+        ck_assert_ptr_nonnull(back);
+        assert_same(back, &r);
+        free(back);
+        user[USER_MAX] = 'u';
+        ck_assert_int_eq(record_encode(&r, data), ERR_TOO_BIG);
+        user[USER_MAX] = '\0';
+    }
     memset(user, 'u', 65536); /* a length that 16 bits would take for 0 */
     ck_assert_int_eq(record_encode(&r, data), ERR_TOO_BIG);
     free(user);
 }
 END_TEST
 
-START_TEST(refuses_what_is_no_record)
+/* What indexes see of a record is what decoding gives. */
+START_TEST(peeks)
 {
-    static const struct {
-        size_t at;
-        uint8_t byte;
-        const char *what;
-    } cases[] = {{0, 0, "version 0"},          {0, 2, "a later version"},       {1, 2, "class"},
-                 {2, TICKET_EXPIRED, "state"}, {2, 4, "state beyond the last"}, {3, 1, "fewer services"},
-                 {3, 3, "more services"},      {3, 65, "too many services"},    {4, 1, "fewer values"},
-                 {4, 33, "too many values"},   {29, 5, "longer user"},          {30, 1, "much longer user"},
-                 {29, 3, "shorter user"},      {31, 0, "NUL in the user"}};
-    uint8_t good[RECORD_BYTES_MAX], data[RECORD_BYTES_MAX + 1];
+    uint8_t data[RECORD_BYTES_MAX];
     struct record r = sample();
-    size_t len = (size_t)record_encode(&r, good);
+    struct record_view v;
+    r.device = "phone";
+    for (unsigned extended = 0; extended < 2; extended++) {
+        r.refresh_ms = extended;
+        size_t len = (size_t)record_encode(&r, data);
+        ck_assert(record_peek(&v, data, len));
+        ck_assert_int_eq(v.state, r.state);
+        ck_assert_int_eq(v.issued_ms, r.issued_ms);
+        ck_assert_int_eq(v.expires_ms, r.expires_ms);
+        ck_assert_int_eq(v.ended_ms, r.ended_ms);
+        ck_assert_uint_eq(v.user_len, 4);
+        ck_assert_uint_eq(v.device_len, 5);
+        ck_assert_mem_eq(v.user, "anna", 4);
+        ck_assert_mem_eq(v.device, "phone", 5);
+        for (size_t cut = 0; cut < 29 + 9 * extended + 6 + 7; cut++) {
+            uint8_t *exact = malloc(cut ? cut : 1);
+            memcpy(exact, data, cut);
+            ck_assert(!record_peek(&v, exact, cut));
+            free(exact);
+        }
+    }
+}
+END_TEST
 
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+static const struct bad {
+    size_t at;
+    uint8_t byte;
+    const char *what;
+} bad_plain[] = {{0, 0, "version 0"},
+                 {0, 2, "version 2 with version 1's bytes"},
+                 {0, 3, "a later version"},
+                 {1, 2, "class"},
+                 {2, TICKET_EXPIRED, "state"},
+                 {2, TICKET_FORGOTTEN, "a state of version 2"},
+                 {2, 5, "state beyond the last"},
+                 {3, 1, "fewer services"},
+                 {3, 3, "more services"},
+                 {3, 65, "too many services"},
+                 {4, 1, "fewer values"},
+                 {4, 33, "too many values"},
+                 {29, 5, "longer user"},
+                 {30, 1, "much longer user"},
+                 {29, 3, "shorter user"},
+                 {31, 0, "NUL in the user"}},
+  bad_extended[] = {{0, 1, "version 1 with version 2's bytes"},
+                    {2, TICKET_EXPIRED, "state"},
+                    {2, 5, "state beyond the last"},
+                    {29, 2, "an unknown flag"},
+                    {29, 0, "nothing that needs version 2"},
+                    {37, 0x80, "negative refresh_ms"},
+                    {38, 5, "longer user"}};
+
+static void refuses(const struct record *r, const struct bad *bad, size_t count)
+{
+    uint8_t good[RECORD_BYTES_MAX], data[RECORD_BYTES_MAX + 1];
+    size_t len = (size_t)record_encode(r, good);
+
+    for (size_t i = 0; i < count; i++) {
         memcpy(data, good, len);
-        data[cases[i].at] = cases[i].byte;
-        ck_assert_msg(record_decode(r.hash, data, len) == NULL, "accepted: %s", cases[i].what);
+        data[bad[i].at] = bad[i].byte;
+        ck_assert_msg(record_decode(r->hash, data, len) == NULL, "accepted: %s", bad[i].what);
     }
     memcpy(data, good, len);
     data[len] = 0;
-    ck_assert_ptr_null(record_decode(r.hash, data, len + 1));
+    ck_assert_ptr_null(record_decode(r->hash, data, len + 1));
     for (size_t cut = 0; cut < len; cut++) {
         uint8_t *exact = malloc(cut ? cut : 1); /* for the sanitizer to see any step beyond */
         memcpy(exact, good, cut);
-        ck_assert_msg(record_decode(r.hash, exact, cut) == NULL, "accepted the first %zu bytes", cut);
+        ck_assert_msg(record_decode(r->hash, exact, cut) == NULL, "accepted the first %zu bytes", cut);
         free(exact);
     }
+}
+
+START_TEST(refuses_what_is_no_record)
+{
+    struct record r = sample();
+    refuses(&r, bad_plain, sizeof bad_plain / sizeof bad_plain[0]);
+    r.injected = true;
+    refuses(&r, bad_extended, sizeof bad_extended / sizeof bad_extended[0]);
 }
 END_TEST
 
@@ -181,6 +280,7 @@ START_TEST(has_one_form)
 {
     uint8_t good[RECORD_BYTES_MAX], again[RECORD_BYTES_MAX];
     struct record r = sample();
+    r.injected = _i == 1;
     size_t len = (size_t)record_encode(&r, good);
     for (size_t at = 0; at < len; at++)
         for (unsigned byte = 0; byte < 256; byte++) {
@@ -203,10 +303,10 @@ START_TEST(states_over_time)
         enum ticket_state stored;
         int64_t now_ms;
         enum ticket_state seen;
-    } cases[] = {{TICKET_LIVE, 0, TICKET_LIVE},         {TICKET_LIVE, 999, TICKET_LIVE},
-                 {TICKET_LIVE, 1000, TICKET_EXPIRED},   {TICKET_LIVE, INT64_MAX, TICKET_EXPIRED},
-                 {TICKET_USED, 999, TICKET_USED},       {TICKET_USED, 1000, TICKET_USED},
-                 {TICKET_REVOKED, 1000, TICKET_REVOKED}};
+    } cases[] = {{TICKET_LIVE, 0, TICKET_LIVE},          {TICKET_LIVE, 999, TICKET_LIVE},
+                 {TICKET_LIVE, 1000, TICKET_EXPIRED},    {TICKET_LIVE, INT64_MAX, TICKET_EXPIRED},
+                 {TICKET_USED, 999, TICKET_USED},        {TICKET_USED, 1000, TICKET_USED},
+                 {TICKET_REVOKED, 1000, TICKET_REVOKED}, {TICKET_FORGOTTEN, 1000, TICKET_FORGOTTEN}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct record r = {.state = cases[i].stored, .expires_ms = 1000};
         ck_assert_int_eq(record_state_at(&r, cases[i].now_ms), cases[i].seen);
@@ -220,6 +320,7 @@ START_TEST(names)
     ck_assert_str_eq(ticket_state_name(TICKET_EXPIRED), "expired");
     ck_assert_str_eq(ticket_state_name(TICKET_USED), "used");
     ck_assert_str_eq(ticket_state_name(TICKET_REVOKED), "revoked");
+    ck_assert_str_eq(ticket_state_name(TICKET_FORGOTTEN), "forgotten");
     ck_assert_str_eq(ticket_class_name(TICKET_BACKGROUND), "background");
     ck_assert_str_eq(ticket_class_name(TICKET_SESSION), "session");
 }
@@ -266,10 +367,12 @@ int main(void)
 {
     TCase *tc = tcase_create("record");
     tcase_add_test(tc, stored_form_is_fixed);
+    tcase_add_test(tc, second_form_is_fixed);
+    tcase_add_test(tc, peeks);
     tcase_add_test(tc, decodes_what_it_encoded);
     tcase_add_test(tc, limits);
     tcase_add_test(tc, refuses_what_is_no_record);
-    tcase_add_test(tc, has_one_form);
+    tcase_add_loop_test(tc, has_one_form, 0, 2);
     tcase_add_test(tc, states_over_time);
     tcase_add_test(tc, names);
     tcase_add_test(tc, hash_and_fingerprint);

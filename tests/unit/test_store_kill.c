@@ -61,9 +61,10 @@ struct job {
 
 static void start_job(struct job *j);
 
-static void on_redeemed(void *owner, enum redeem verdict, struct record *rec)
+static void on_redeemed(void *owner, enum redeem verdict, struct record *rec, const char *detail)
 {
     struct job *j = owner;
+    (void)detail;
     free(rec);
     if (verdict != REDEEM_OK)
         _exit(6);
