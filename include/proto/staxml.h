@@ -1,11 +1,11 @@
 /* The STA's XML messages, both ways, without I/O: docs/sta-protocol.md says what of them was observed, what
- * is documented, and what is this project's own. Parsed with expat: a DOCTYPE is tolerated and never fetched,
- * every entity but the five predefined and character references is refused, as are depth, size and counts
- * beyond the limits below, namespaces of no meaning here, and encodings other than UTF-8 and US-ASCII (UTF-16
- * and ISO-8859-1, which expat knows, are taken too).
+ * is documented, and what is this project's own. Parsed with expat, in UTF-8, US-ASCII, ISO-8859-1 or UTF-16.
+ * A DOCTYPE is tolerated and never fetched; declarations inside it are refused, as is every entity but the
+ * five predefined and character references, and what goes beyond the limits below.
  *
- * Elements that are not known are skipped with all they hold; order does not matter; what may stand once may
- * not stand twice.
+ * An element is known by its name where it may stand; elsewhere, as every other that is not known, it is
+ * skipped with all it holds. Order does not matter; what may stand once may not stand twice. Namespaces have
+ * no meaning here: a prefix is part of the name.
  */
 #ifndef STAGATE_PROTO_STAXML_H
 #define STAGATE_PROTO_STAXML_H
@@ -17,12 +17,14 @@
 #include "base/buf.h"
 #include "proto/ticket.h"
 
+#define STAXML_VERSION      "4.0"
 #define STAXML_BYTES_MAX    65536
 #define STAXML_DEPTH_MAX    16
 #define STAXML_ELEMENTS_MAX 512
 #define STAXML_VALUES_MAX   32
 #define STAXML_SERVICES_MAX 64
-#define STAXML_TEXT_MAX     8192 /* of one value, decoded */
+#define STAXML_TEXT_MAX     8192 /* of one text or attribute that is kept, decoded */
+#define STAXML_MS_MAX       INT64_C(999999999999999)
 
 enum staxml_kind {
     STAXML_REQUEST_TICKET,
@@ -37,7 +39,8 @@ enum staxml_kind {
     STAXML_KINDS
 };
 
-/* A closed set of our own: real codes are not public. NONE in a request and in a success. */
+/* A closed set of our own: real codes are not public. NONE in a request and in a success. An Error whose id
+ * is not of the set (another authority's) is parsed as INTERNAL. */
 enum staxml_error {
     STAXML_ERROR_NONE,
     STAXML_ERROR_BAD_REQUEST, /* no well-formed message of this protocol */
@@ -66,7 +69,8 @@ struct staxml_value {
 
 /* What this project's gateways and authorities tell each other beyond the observed protocol, so that a
  * gateway beside its authority behaves as one with a store of its own; others neither send nor read it. In
- * requests: what is wanted; in ResponseTicket and ResponseData: what is. Absent members: NULL, 0. */
+ * requests: what is wanted; in answers: what is. Absent members: NULL, 0. Times are whole milliseconds in the
+ * XML too, of at most 15 digits (STAXML_MS_MAX). */
 struct staxml_facts {
     const char *class; /* "background" or "session" */
     const char *user;
@@ -82,26 +86,31 @@ struct staxml_facts {
 /* A message. Pointers are into memory of the message: staxml_free. */
 struct staxml {
     enum staxml_kind kind;
-    enum staxml_error error;                  /* responses */
-    char version[8];                          /* attribute of CtxSTAProtocol, "4.0" */
-    unsigned ticket_types;                    /* RequestTicket: STAXML_TYPE_*; answers: the one it is */
+    enum staxml_error error; /* responses */
+    char version[8];         /* attribute of CtxSTAProtocol; STAXML_VERSION where it is absent or "" */
+    /* RequestTicket: STAXML_TYPE_*, 0 where none is known; ResponseTicket: the one it is */
+    unsigned ticket_types;
     bool refreshable;                         /* RequestTicket: Control/Refreshable is true */
     char authority[TICKET_AUTHORITY_MAX + 1]; /* ResponseTicket, ResponseAuthorityID; "" if absent */
     char ticket[TICKET_VALUE_MAX + 1];        /* RequestData, RequestTicketRefresh, ResponseTicket; secret */
-    unsigned ticket_version; /* its version attribute or TicketVersion: 10, 20, 22, 40; 0 if absent */
-    size_t value_count;      /* TicketData, in requests for tickets and in ResponseData */
+    /* Its version attribute or TicketVersion: 10, 20, 22, 40; 0 if absent. Written in ResponseTicket from
+     * ticket_types where it is 0. */
+    unsigned ticket_version;
+    size_t value_count; /* TicketData, in requests for tickets and in ResponseData; no name stands twice */
     struct staxml_value values[STAXML_VALUES_MAX];
     struct staxml_facts facts;
     void *memory; /* owned */
 };
 
 /* Parses a whole message. 0, or ERR_SYNTAX, ERR_TOO_BIG or ERR_UNSUPPORTED (well-formed, but a message that
- * is not known) with *why a constant sentence; *out then holds nothing. */
+ * is not known) with *why a constant sentence (why may be NULL); *out then holds nothing. */
 int staxml_parse(struct staxml *out, const char *data, size_t len, const char **why);
-void staxml_free(struct staxml *m); /* wipes tickets */
+void staxml_free(struct staxml *m); /* wipes all of it; for messages that were parsed, also in vain */
 
-/* Appends the message as XML with declaration and DOCTYPE. Fields that the kind has no place for are ignored.
- * 0 or ERR_TOO_BIG. Text is escaped; characters that XML 1.0 cannot carry become U+FFFD. */
+/* Appends the message as XML with declaration and DOCTYPE; staxml_parse reads it to the same. Fields that the
+ * kind has no place for are ignored, all but the error where there is one. 0, or ERR_TOO_BIG (out's maximum,
+ * or one of the limits above) with out as it was. Text is escaped; bytes that are no UTF-8 and characters
+ * that XML 1.0 cannot carry become U+FFFD. */
 int staxml_write(struct buf *out, const struct staxml *m);
 
 /* XData holds XML of its own (CtxConnInfo): who and what, for the log. Members are "" where absent; cut where

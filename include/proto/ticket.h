@@ -29,6 +29,10 @@ struct ticket_string {
 int ticket_parse(struct ticket_string *out, const char *s, size_t len, const char **why);
 /* Whether the bytes begin as a ticket string does (';' and a digit), well-formed or not. */
 bool ticket_looks_like(const char *s, size_t len);
+/* What is wrong with an authority ID, or with a ticket, that stands by itself: a constant sentence, NULL when
+ * nothing is. */
+const char *ticket_explain_authority(const char *s, size_t len);
+const char *ticket_explain_value(const char *s, size_t len);
 /* ";40;STAID;TICKET" (or ";42;..." when count is 2) into dst, NUL-terminated. */
 void ticket_format(const struct ticket_string *t, char dst[TICKET_STRING_MAX]);
 

@@ -66,29 +66,44 @@ static const char *parse_version(struct ticket_string *out, struct cursor *c)
     return "the ticket version is not one of 10, 20, 22, 40 and 42";
 }
 
+const char *ticket_explain_authority(const char *s, size_t len)
+{
+    if (len == 0 || len > TICKET_AUTHORITY_MAX)
+        return "the authority ID is not of 1 to 16 characters";
+    for (size_t i = 0; i < len; i++) {
+        if (!is_digit(s[i]) && !is_upper(s[i]) && !is_lower(s[i]))
+            return "the authority ID holds something else than letters and digits";
+    }
+    return NULL;
+}
+
+const char *ticket_explain_value(const char *s, size_t len)
+{
+    if (len != 30 && len != TICKET_VALUE_MAX)
+        return "the ticket is not of 30 or 32 characters";
+    for (size_t i = 0; i < len; i++) {
+        if (!is_digit(s[i]) && !is_upper(s[i]))
+            return "the ticket holds something else than capital letters and digits";
+    }
+    return NULL;
+}
+
 static const char *parse_ref(struct ticket_ref *ref, struct cursor *c)
 {
     const char *part;
     size_t len;
     if (!take_part(c, &part, &len))
         return "the authority ID is missing";
-    if (len == 0 || len > TICKET_AUTHORITY_MAX)
-        return "the authority ID is not of 1 to 16 characters";
-    for (size_t i = 0; i < len; i++) {
-        if (!is_digit(part[i]) && !is_upper(part[i]) && !is_lower(part[i]))
-            return "the authority ID holds something else than letters and digits";
-    }
+    const char *problem = ticket_explain_authority(part, len);
+    if (problem != NULL)
+        return problem;
     memcpy(ref->authority, part, len);
     if (!take_part(c, &part, &len))
         return "the ticket is missing behind the authority ID";
-    if (len != 30 && len != TICKET_VALUE_MAX)
-        return "the ticket is not of 30 or 32 characters";
-    for (size_t i = 0; i < len; i++) {
-        if (!is_digit(part[i]) && !is_upper(part[i]))
-            return "the ticket holds something else than capital letters and digits";
-    }
-    memcpy(ref->value, part, len);
-    return NULL;
+    problem = ticket_explain_value(part, len);
+    if (problem == NULL)
+        memcpy(ref->value, part, len);
+    return problem;
 }
 
 static const char *parse(struct ticket_string *out, struct cursor *c)
