@@ -31,12 +31,13 @@ struct netloop {
 };
 
 int netloop_init(struct netloop *l);
-/* Closes the loop's own handles and runs it until all handles are closed: the caller has closed its own by
- * then. */
+/* Runs the loop until all handles are closed, which the caller has done to its own by then, and everything
+ * deferred has run. */
 void netloop_deinit(struct netloop *l);
 uint64_t netloop_now_ms(const struct netloop *l); /* of this turn: good for deadlines, not for measuring */
 
-/* A call put off to the next turn of the loop. Embedded in its owner; scheduling twice is scheduling once. */
+/* A call put off to the next turn of the loop, which it keeps alive until then. Embedded in its owner;
+ * scheduling twice is scheduling once. */
 struct deferred {
     struct list link;
     void (*run)(struct deferred *d);

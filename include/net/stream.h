@@ -1,4 +1,5 @@
-/* A TCP connection, with TLS on it or without: bytes with back-pressure both ways and half-close both ways.
+/* A TCP or Unix connection, with TLS on it or without: bytes with back-pressure both ways and half-close both
+ * ways.
  *
  * Embedded in its owner; the owner's memory must live until on_closed. Contract:
  *  - No callback runs inside a call of the owner's; all come from the loop.
@@ -91,16 +92,22 @@ void stream_init(struct stream *s, struct netloop *loop, const struct stream_eve
 int stream_accept(struct stream *s, uv_stream_t *listener, bool tls_server);
 /* Connects; on_open or on_error follow. Plain until stream_start_tls is called in on_open (client) . */
 int stream_connect(struct stream *s, const struct sockaddr *address);
+/* The same to a Unix socket: UV_ENAMETOOLONG or no descriptor is told at once, all else by on_open and
+ * on_error. After a negative result of either, the stream has to be closed. */
+int stream_connect_unix(struct stream *s, const char *path);
 /* Starts TLS: a server's inside on_first, with what was collected; a client's in on_open (a second on_open
- * comes after the handshake). */
+ * comes after the handshake). A client started with this verifies no name. */
 int stream_start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role);
+/* A client's, in on_open: where the context verifies, the certificate has to be for host, a name (sent as
+ * SNI, too) or an IP address. */
+int stream_start_tls_client(struct stream *s, SSL_CTX *ctx, const char *host);
 
 void stream_read_start(struct stream *s);
 void stream_read_stop(struct stream *s);
 void stream_write(struct stream *s, const uint8_t *data, size_t len);
 void stream_write_raw(struct stream *s, const uint8_t *data,
-                      size_t len); /* past TLS: alerts and answers in clear before a handshake */
-size_t stream_queued(const struct stream *s);
+                      size_t len);            /* past TLS: alerts and answers in clear before a handshake */
+size_t stream_queued(const struct stream *s); /* bytes that the kernel has not taken yet */
 void stream_shutdown(
     struct stream *s); /* end-of-file for the peer: at once, or, with bytes queued, before on_drained */
 void stream_close(struct stream *s);
@@ -108,6 +115,7 @@ void stream_close(struct stream *s);
 bool stream_is_open(const struct stream *s);
 /* Everything was sent, end-of-file included, and the peer's end-of-file has come. */
 bool stream_is_finished(const struct stream *s);
+/* AF_UNIX, and nothing more to see, on a Unix socket. */
 int stream_peer(const struct stream *s, struct sockaddr_storage *out);
 
 #endif

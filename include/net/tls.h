@@ -32,7 +32,8 @@ struct tls {
     const uint8_t *in; /* borrowed during a call */
     size_t in_len;     /* what is left of it */
     struct buf *out;   /* borrowed during a call */
-    const char *error; /* static storage of OpenSSL or ours; NULL while all is well */
+    const char *error; /* static storage of OpenSSL or ours; NULL while all is well. What is wrong with a
+                          certificate comes as X509_verify_cert_error_string has it */
     uint32_t update_window_s;
     uint16_t updates; /* KeyUpdates of the peer in that second */
     bool trim;        /* a KeyUpdate pinned a buffer: give it back */
@@ -41,6 +42,9 @@ struct tls {
 
 void tls_init(struct tls *t); /* not started */
 int tls_start(struct tls *t, SSL_CTX *ctx, enum tls_role role);
+/* Clients, before the handshake: the certificate has to be for this name or IP address (where the context
+ * verifies at all); a name goes out as SNI. ERR_TLS when OpenSSL does not take it. */
+int tls_set_host(struct tls *t, const char *host);
 void tls_deinit(struct tls *t);
 
 enum tls_result tls_handshake(struct tls *t);

@@ -1,9 +1,9 @@
-/* Server-side SSL_CTX out of certificates, keys and a floor. Shared by all workers; reference-counted by
- * OpenSSL. */
+/* SSL_CTX out of certificates, keys and a floor. Shared by all workers; reference-counted by OpenSSL. */
 #ifndef STAGATE_NET_TLSCTX_H
 #define STAGATE_NET_TLSCTX_H
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +18,10 @@ struct tlsctx_options {
     const uint8_t *ticket_keys;  /* TLSCTX_TICKET_KEYS bytes: the same on all contexts that should resume each
                                     other's sessions */
     const char *session_context; /* sessions of one context name are not accepted under another */
+    const char *client_ca; /* PEM file, NULL: none. Clients may then show a certificate; one that it does not
+                              vouch for ends the handshake. Whether there has to be one is decided by who
+                              handles what they ask. No sessions are resumed: certificates are verified each
+                              time */
 };
 
 /* 0 with *out owned (SSL_CTX_free), or ERR_TLS with why filled ("/x/y.crt: No such file or directory");
@@ -27,7 +31,14 @@ struct tlsctx_options {
 int tlsctx_new_server(SSL_CTX **out, const struct tlsctx_options *options, int *bad_index, char *why,
                       size_t why_cap);
 
-/* Client side, for the lab's own programs: verifies against ca (PEM file), or not at all where NULL. */
-int tlsctx_new_client(SSL_CTX **out, const char *ca, char *why, size_t why_cap);
+struct tlsctx_client_options {
+    const char *ca; /* PEM file of those who may vouch for the peer; NULL: the system's */
+    bool verify;    /* whether anybody has to; the name is given with each connection (stream.h) */
+    uint16_t floor; /* as above; 0: TLS 1.2 */
+    const char *certificate, *key; /* PEM files to show to a server that asks; NULL: none */
+};
+
+/* Client side: 0 with *out owned, or ERR_TLS with why filled. */
+int tlsctx_new_client(SSL_CTX **out, const struct tlsctx_client_options *options, char *why, size_t why_cap);
 
 #endif

@@ -69,6 +69,8 @@ int http_reader_feed(struct http_reader *r, const uint8_t *data, size_t len, siz
 /* End of the connection: HTTP_DONE if that ends a message properly (a response without length), HTTP_MORE if
  * none had begun, ERR_SYNTAX else. */
 int http_reader_finish(struct http_reader *r);
+/* The status that answers what was refused: 400, 431, 501 or 505; 413 when a callback stopped the reader. */
+unsigned http_reader_status(const struct http_reader *r);
 /* Constant sentence after a negative result. */
 const char *http_reader_why(const struct http_reader *r);
 

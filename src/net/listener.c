@@ -1,4 +1,8 @@
-/* Listening sockets and address texts. */
+/* Listening sockets and address texts.
+ *
+ * Unix sockets are served through a uv_tcp_t as well: uv_tcp_open does not ask for the family, and accepting,
+ * reading and writing are the same calls for all stream sockets. So a stream is one struct, whatever it runs
+ * on; what is TCP's own (TCP_NODELAY, keepalive) is set by us before libuv sees the descriptor. */
 #include "net/listener.h"
 
 #include <arpa/inet.h>
@@ -7,6 +11,8 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG 4096 /* the kernel cuts it to net.core.somaxconn */
@@ -60,6 +66,71 @@ int listener_bind(const struct sockaddr *address, bool first, int *fd)
     return rc;
 }
 
+/* ---- Unix sockets ---- */
+
+static int unix_address(struct sockaddr_un *sa, const char *path)
+{
+    *sa = (struct sockaddr_un){.sun_family = AF_UNIX};
+    size_t n = strlen(path);
+    if (n >= sizeof sa->sun_path)
+        return UV_ENAMETOOLONG;
+    memcpy(sa->sun_path, path, n);
+    return 0;
+}
+
+/* Removes a socket file that a process left behind: 0 when nothing stands there (any more). */
+static int remove_stale(const struct sockaddr_un *sa)
+{
+    struct stat st;
+    if (lstat(sa->sun_path, &st) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(st.st_mode))
+        return UV_ENOTSOCK;
+    /* not blocking: a process whose backlog is full is alive (EAGAIN) */
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    int answer = connect(fd, (const struct sockaddr *)sa, sizeof *sa) == 0 ? 0 : errno;
+    close(fd);
+    if (answer == ENOENT)
+        return 0;
+    if (answer == 0 || answer == EAGAIN || answer == EPROTOTYPE)
+        return UV_EADDRINUSE;
+    if (answer != ECONNREFUSED)
+        return -answer;
+    return unlink(sa->sun_path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int listener_bind_unix(const char *path, unsigned mode, int *fd)
+{
+    struct sockaddr_un sa;
+    *fd = -1;
+    int rc = unix_address(&sa, path);
+    if (rc == 0)
+        rc = remove_stale(&sa);
+    if (rc < 0)
+        return rc;
+    *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (*fd < 0)
+        return -errno;
+    mode_t before = umask(~(mode_t)mode & 0777); /* bind() makes the file with 0777 less this */
+    bool bound = bind(*fd, (const struct sockaddr *)&sa, sizeof sa) == 0;
+    if (!bound)
+        rc = -errno;
+    umask(before);
+    if (rc == 0 && listen(*fd, BACKLOG) < 0)
+        rc = -errno;
+    if (rc < 0) {
+        close(*fd);
+        *fd = -1;
+        if (bound)
+            unlink(path);
+    }
+    return rc;
+}
+
+/* ---- serving ---- */
+
 static void on_uv_connection(uv_stream_t *handle, int status)
 {
     struct listener *l = handle->data;
@@ -98,6 +169,10 @@ uv_stream_t *listener_handle(struct listener *l)
 
 void address_format_host(const struct sockaddr_storage *sa, char dst[ADDRESS_TEXT])
 {
+    if (sa->ss_family == AF_UNIX) {
+        snprintf(dst, ADDRESS_TEXT, "unix");
+        return;
+    }
     const void *raw = sa->ss_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)sa)->sin6_addr
                                                 : (const void *)&((const struct sockaddr_in *)sa)->sin_addr;
     if (inet_ntop(sa->ss_family, raw, dst, ADDRESS_TEXT) == NULL)
@@ -108,7 +183,9 @@ void address_format(const struct sockaddr_storage *sa, char dst[ADDRESS_TEXT])
 {
     char host[ADDRESS_TEXT];
     address_format_host(sa, host);
-    if (sa->ss_family == AF_INET6)
+    if (sa->ss_family == AF_UNIX)
+        snprintf(dst, ADDRESS_TEXT, "%s", host);
+    else if (sa->ss_family == AF_INET6)
         snprintf(dst, ADDRESS_TEXT, "[%.50s]:%u", host, ntohs(((const struct sockaddr_in6 *)sa)->sin6_port));
     else
         snprintf(dst, ADDRESS_TEXT, "%.50s:%u", host, ntohs(((const struct sockaddr_in *)sa)->sin_port));

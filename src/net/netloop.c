@@ -85,14 +85,15 @@ int netloop_init(struct netloop *l)
     uv_timer_init(&l->uv, &l->timer);
     l->idle.data = l;
     l->timer.data = l;
-    /* helpers do not keep the loop alive: it ends with its owner's last handle */
-    uv_unref((uv_handle_t *)&l->idle);
+    /* the timer does not keep the loop alive: it ends with its owner's last handle, or behind the last call
+     * that was put off (the idle handle runs only while there is one) */
     uv_unref((uv_handle_t *)&l->timer);
     return 0;
 }
 
 void netloop_deinit(struct netloop *l)
 {
+    uv_run(&l->uv, UV_RUN_DEFAULT); /* calls put off by what was closed last */
     uv_close((uv_handle_t *)&l->idle, NULL);
     uv_close((uv_handle_t *)&l->timer, NULL);
     uv_run(&l->uv, UV_RUN_DEFAULT);

@@ -3,9 +3,12 @@
 #include "net/stream.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -14,6 +17,7 @@
     (64 * 1024 * 1024) /* the owner's high-water mark comes long before: this one only catches bugs */
 #define FIRST_MAX        (5 + 16384) /* a whole TLS record without encryption */
 #define KEEPALIVE_IDLE_S 60
+#define SEAL_MAX         (256 * 1024) /* sealed at once: bounds the loop's output buffer */
 #define RECORD_HEADER    5
 #define RECORD_HANDSHAKE 22
 
@@ -169,13 +173,18 @@ static void seal_and_send(struct stream *s, const uint8_t *data, size_t len)
     }
     const uint8_t *in = s->tls.in; /* a write made inside on_data must not disturb the input being read */
     size_t in_len = s->tls.in_len;
-    lend(s, NULL, 0);
-    enum tls_result r = tls_write(&s->tls, data, len);
-    s->tls.in = in;
-    s->tls.in_len = in_len;
-    flush_output(s);
-    if (r == TLS_FAIL)
-        fail(s, ERR_TLS, s->tls.error);
+    while (len > 0 && s->failure == 0) {
+        size_t n = len < SEAL_MAX ? len : SEAL_MAX;
+        lend(s, NULL, 0);
+        enum tls_result r = tls_write(&s->tls, data, n);
+        s->tls.in = in;
+        s->tls.in_len = in_len;
+        flush_output(s);
+        if (r == TLS_FAIL)
+            fail(s, ERR_TLS, s->tls.error);
+        data += n;
+        len -= n;
+    }
 }
 
 void stream_write(struct stream *s, const uint8_t *data, size_t len)
@@ -195,7 +204,8 @@ void stream_write_raw(struct stream *s, const uint8_t *data, size_t len)
 
 size_t stream_queued(const struct stream *s)
 {
-    return (s->flight != NULL ? s->flight->len : 0) + s->pending.len;
+    /* libuv's figure shrinks with every part of the write in flight: owners see progress */
+    return uv_stream_get_write_queue_size((const uv_stream_t *)&s->tcp) + s->pending.len;
 }
 
 /* Sends our FIN once nothing is queued in front of it. Straight to the kernel: uv_shutdown would do the same
@@ -450,6 +460,12 @@ static void arm(struct stream *s)
         s->armed = true;
 }
 
+static void tell_open(struct stream *s)
+{
+    s->phase = STREAM_OPEN;
+    s->events->on_open(s);
+}
+
 /* The next turn: an error to tell, held input to take, an end-of-file that waited behind it. */
 static void on_later(struct deferred *d)
 {
@@ -466,6 +482,10 @@ static void on_later(struct deferred *d)
             }
             s->events->on_error(s, s->failure, s->detail);
         }
+        return;
+    }
+    if (s->phase == STREAM_CONNECTING) { /* to a Unix socket, which takes no waiting */
+        tell_open(s);
         return;
     }
     if (!s->reading)
@@ -543,8 +563,7 @@ static void on_connected(uv_connect_t *req, int status)
         fail(s, status, err_text(status));
         return;
     }
-    s->phase = STREAM_OPEN;
-    s->events->on_open(s);
+    tell_open(s);
 }
 
 int stream_connect(struct stream *s, const struct sockaddr *address)
@@ -567,10 +586,42 @@ int stream_connect(struct stream *s, const struct sockaddr *address)
     return 0;
 }
 
-int stream_start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role)
+/* libuv connects such sockets only as pipes, which would be another struct to every stream; its uv_tcp_t
+ * takes any stream socket by descriptor (see listener.c). No waiting is lost: connect() on a Unix socket
+ * succeeds or fails at once, EAGAIN meaning that the listener's backlog is full. */
+int stream_connect_unix(struct stream *s, const char *path)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    assert(s->phase == STREAM_IDLE);
+    stream_init(s, s->loop, s->events, s->owner);
+    uv_tcp_init(&s->loop->uv, &s->tcp);
+    s->tcp.data = s;
+    s->phase = STREAM_CONNECTING;
+    size_t n = strlen(path);
+    if (n >= sizeof sa.sun_path)
+        return UV_ENAMETOOLONG;
+    memcpy(sa.sun_path, path, n);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    int rc = connect(fd, (const struct sockaddr *)&sa, sizeof sa) == 0 ? 0 : -errno;
+    if (rc == 0)
+        rc = uv_tcp_open(&s->tcp, fd);
+    if (rc < 0) {
+        close(fd);
+        fail(s, rc, err_text(rc));
+    } else {
+        deferred_schedule(s->loop, &s->later);
+    }
+    return 0;
+}
+
+static int start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role, const char *host)
 {
     assert(s->phase == STREAM_FIRST || s->phase == STREAM_OPEN);
     int rc = tls_start(&s->tls, ctx, role);
+    if (rc == 0 && host != NULL)
+        rc = tls_set_host(&s->tls, host);
     if (rc < 0)
         return rc;
     s->phase = STREAM_HANDSHAKE;
@@ -583,6 +634,16 @@ int stream_start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role)
         arm(s);
     }
     return 0;
+}
+
+int stream_start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role)
+{
+    return start_tls(s, ctx, role, NULL);
+}
+
+int stream_start_tls_client(struct stream *s, SSL_CTX *ctx, const char *host)
+{
+    return start_tls(s, ctx, TLS_CLIENT, host);
 }
 
 bool stream_is_open(const struct stream *s)
@@ -598,5 +659,6 @@ bool stream_is_finished(const struct stream *s)
 int stream_peer(const struct stream *s, struct sockaddr_storage *out)
 {
     int len = sizeof *out;
+    memset(out, 0, sizeof *out);
     return uv_tcp_getpeername(&s->tcp, (struct sockaddr *)out, &len);
 }

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -104,14 +105,39 @@ int tls_start(struct tls *t, SSL_CTX *ctx, enum tls_role role)
         SSL_set_accept_state(t->ssl);
     else
         SSL_set_connect_state(t->ssl);
-    t->ticket_due = role == TLS_SERVER;
+    t->ticket_due = role == TLS_SERVER && (SSL_get_options(t->ssl) & SSL_OP_NO_TICKET) == 0;
     return 0;
+}
+
+int tls_set_host(struct tls *t, const char *host)
+{
+    if (host[0] == '\0')
+        return ERR_TLS; /* to OpenSSL: any name */
+    ERR_clear_error();
+    /* what parses as an address is one, and has no SNI (RFC 6066, 3) */
+    bool good = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(t->ssl), host) == 1;
+    if (!good) {
+        SSL_set_hostflags(t->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+        good = SSL_set1_host(t->ssl, host) == 1 && SSL_set_tlsext_host_name(t->ssl, host) == 1;
+    }
+    ERR_clear_error();
+    return good ? 0 : ERR_TLS;
 }
 
 void tls_deinit(struct tls *t)
 {
     SSL_free(t->ssl);
     *t = (struct tls){0};
+}
+
+/* The earliest entry is the cause, later ones are its echoes. */
+static const char *cause_of(const SSL *ssl)
+{
+    unsigned long code = ERR_peek_error();
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+        return X509_verify_cert_error_string(SSL_get_verify_result(ssl));
+    const char *reason = code ? ERR_reason_error_string(code) : NULL;
+    return reason ? reason : "TLS failure without a reason given";
 }
 
 /* Turns the return value of an SSL call into our result. */
@@ -125,14 +151,10 @@ static enum tls_result result_of(struct tls *t, int ret)
         return TLS_WANT;
     case SSL_ERROR_ZERO_RETURN:
         return TLS_EOF;
-    default: {
-        /* the earliest entry is the cause, later ones are its echoes */
-        unsigned long code = ERR_peek_error();
-        const char *reason = code ? ERR_reason_error_string(code) : NULL;
-        t->error = reason ? reason : "TLS failure without a reason given";
+    default:
+        t->error = cause_of(t->ssl);
         ERR_clear_error();
         return TLS_FAIL;
-    }
     }
 }
 

@@ -70,6 +70,30 @@ static int load_pair(SSL_CTX *ctx, const char *certificate, const char *key, cha
     return 0;
 }
 
+static int set_floor(SSL_CTX *ctx, uint16_t floor, char *why, size_t cap)
+{
+    if (SSL_CTX_set_min_proto_version(ctx, floor) != 1)
+        return fail(why, cap, "the TLS floor");
+    if (floor < TLS1_2_VERSION && SSL_CTX_set_cipher_list(ctx, "DEFAULT@SECLEVEL=0") != 1)
+        return fail(why, cap, "cipher list");
+    return 0;
+}
+
+/* Asks clients for a certificate, without insisting. */
+static int set_client_ca(SSL_CTX *ctx, const char *ca, char *why, size_t cap)
+{
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(ca);
+    if (names == NULL || SSL_CTX_load_verify_file(ctx, ca) != 1) {
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        return fail(why, cap, ca);
+    }
+    SSL_CTX_set_client_CA_list(ctx, names);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    /* a resumed session would bring a certificate that nobody verifies any more */
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+    return 0;
+}
+
 int tlsctx_new_server(SSL_CTX **out, const struct tlsctx_options *o, int *bad_index, char *why,
                       size_t why_cap)
 {
@@ -82,11 +106,7 @@ int tlsctx_new_server(SSL_CTX **out, const struct tlsctx_options *o, int *bad_in
     set_common(ctx);
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
-    int rc = 0;
-    if (SSL_CTX_set_min_proto_version(ctx, o->floor) != 1)
-        rc = fail(why, why_cap, "the TLS floor");
-    if (rc == 0 && o->floor < TLS1_2_VERSION && SSL_CTX_set_cipher_list(ctx, "DEFAULT@SECLEVEL=0") != 1)
-        rc = fail(why, why_cap, "cipher list");
+    int rc = set_floor(ctx, o->floor, why, why_cap);
     if (rc == 0 && o->ticket_keys != NULL &&
         SSL_CTX_set_tlsext_ticket_keys(ctx, (void *)(uintptr_t)o->ticket_keys, TLSCTX_TICKET_KEYS) != 1)
         rc = fail(why, why_cap, "session ticket keys");
@@ -96,6 +116,8 @@ int tlsctx_new_server(SSL_CTX **out, const struct tlsctx_options *o, int *bad_in
             n = SSL_MAX_SSL_SESSION_ID_LENGTH;
         SSL_CTX_set_session_id_context(ctx, (const unsigned char *)o->session_context, (unsigned)n);
     }
+    if (rc == 0 && o->client_ca != NULL)
+        rc = set_client_ca(ctx, o->client_ca, why, why_cap);
     for (size_t i = 0; rc == 0 && i < o->count; i++) {
         rc = load_pair(ctx, o->certificates[i], o->keys[i], why, why_cap);
         if (rc < 0)
@@ -109,7 +131,7 @@ int tlsctx_new_server(SSL_CTX **out, const struct tlsctx_options *o, int *bad_in
     return 0;
 }
 
-int tlsctx_new_client(SSL_CTX **out, const char *ca, char *why, size_t why_cap)
+int tlsctx_new_client(SSL_CTX **out, const struct tlsctx_client_options *o, char *why, size_t why_cap)
 {
     *out = NULL;
     ERR_clear_error();
@@ -117,13 +139,18 @@ int tlsctx_new_client(SSL_CTX **out, const char *ca, char *why, size_t why_cap)
     if (ctx == NULL)
         return fail(why, why_cap, "OpenSSL");
     set_common(ctx);
-    if (ca != NULL) {
-        if (SSL_CTX_load_verify_file(ctx, ca) != 1) {
-            int rc = fail(why, why_cap, ca);
-            SSL_CTX_free(ctx);
-            return rc;
-        }
+    int rc = set_floor(ctx, o->floor != 0 ? o->floor : TLS1_2_VERSION, why, why_cap);
+    if (rc == 0 && o->verify) {
         SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+        if (o->ca != NULL ? SSL_CTX_load_verify_file(ctx, o->ca) != 1
+                          : SSL_CTX_set_default_verify_paths(ctx) != 1)
+            rc = fail(why, why_cap, o->ca != NULL ? o->ca : "the system's certificates");
+    }
+    if (rc == 0 && o->certificate != NULL)
+        rc = load_pair(ctx, o->certificate, o->key, why, why_cap);
+    if (rc < 0) {
+        SSL_CTX_free(ctx);
+        return rc;
     }
     *out = ctx;
     return 0;

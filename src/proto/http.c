@@ -73,7 +73,8 @@ struct http_reader {
     struct head_store *store;
     const struct http_events *events;
     void *owner;
-    int rc; /* negative: failed with it */
+    int rc;          /* negative: failed with it */
+    unsigned status; /* that answers the failure */
     const char *why;
 };
 
@@ -81,7 +82,15 @@ static int fail(struct http_reader *r, int code, const char *why)
 {
     r->part = PART_FAILED;
     r->rc = code;
+    r->status = code == ERR_TOO_BIG ? 431 : code == ERR_UNSUPPORTED ? 501 : 400;
     r->why = why;
+    return code;
+}
+
+static int stopped_by_owner(struct http_reader *r, int code)
+{
+    fail(r, code, "the reader's owner stopped it");
+    r->status = 413;
     return code;
 }
 
@@ -333,7 +342,7 @@ static int on_body(http_parser *parser, const char *at, size_t len)
     if (r->events->on_body == NULL)
         return 0;
     int rc = r->events->on_body(r->owner, (const uint8_t *)at, len);
-    return rc < 0 ? fail(r, rc, "the reader's owner stopped it") : 0;
+    return rc < 0 ? stopped_by_owner(r, rc) : 0;
 }
 
 static int on_chunk_header(http_parser *parser)
@@ -448,7 +457,7 @@ static int finish_head(struct http_reader *r)
     bool chunked = h->chunked;
     store_release(r);
     if (rc < 0)
-        return fail(r, rc, "the reader's owner stopped it");
+        return stopped_by_owner(r, rc);
     if (r->complete)
         return end_message(r);
     if (chunked) {
@@ -480,7 +489,11 @@ static int feed_head(struct http_reader *r, const uint8_t *data, size_t len, siz
     r->begun = true;
     rc = r->kind == HTTP_REQUEST ? http_text_check_request_line(r->store->bytes, line, &r->why)
                                  : http_text_check_status_line(r->store->bytes, line, &r->why);
-    return rc < 0 ? fail(r, rc, r->why) : HTTP_MORE;
+    if (rc < 0)
+        fail(r, rc, r->why);
+    if (rc == ERR_UNSUPPORTED)
+        r->status = 505; /* all that can be unsupported about a start line is its version */
+    return rc < 0 ? rc : HTTP_MORE;
 }
 
 static int feed_chunk_size(struct http_reader *r, const uint8_t *data, size_t len, size_t *used)
@@ -622,6 +635,11 @@ int http_reader_finish(struct http_reader *r)
     if (rc < 0 || !r->complete)
         return fail(r, ERR_SYNTAX, "the connection ended in the middle of a message");
     return end_message(r);
+}
+
+unsigned http_reader_status(const struct http_reader *r)
+{
+    return r->status;
 }
 
 const char *http_reader_why(const struct http_reader *r)

@@ -104,6 +104,7 @@ static void on_connection(struct listener *l)
 
 static void setup(void)
 {
+    static const struct tlsctx_client_options unverified = {.floor = TLS1_2_VERSION};
     char why[256];
     int bad, fd;
     const char *certificate = cert.certificate, *key = cert.key;
@@ -112,7 +113,7 @@ static void setup(void)
     const struct tlsctx_options o = {
         .certificates = &certificate, .keys = &key, .count = 1, .floor = TLS1_2_VERSION};
     ck_assert_int_eq(tlsctx_new_server(&server_ctx, &o, &bad, why, sizeof why), 0);
-    ck_assert_int_eq(tlsctx_new_client(&client_ctx, NULL, why, sizeof why), 0);
+    ck_assert_int_eq(tlsctx_new_client(&client_ctx, &unverified, why, sizeof why), 0);
     ck_assert_int_eq(netloop_init(&loop), 0);
     struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     ck_assert_int_eq(listener_bind((struct sockaddr *)&any, true, &fd), 0);

@@ -31,10 +31,11 @@ static SSL_CTX *new_server_ctx(uint16_t floor)
 
 static void setup(void)
 {
+    static const struct tlsctx_client_options unverified = {.floor = TLS1_2_VERSION};
     char why[256];
     cert_fixture_make(&cert);
     server_ctx = new_server_ctx(TLS1_2_VERSION);
-    ck_assert_int_eq(tlsctx_new_client(&client_ctx, NULL, why, sizeof why), 0);
+    ck_assert_int_eq(tlsctx_new_client(&client_ctx, &unverified, why, sizeof why), 0);
 }
 
 static void teardown(void)
