@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "base/conf.h"
+#include "proto/cidr.h"
 #include "proto/hostport.h"
 
 enum door_kind { DOOR_SOCKS, DOOR_CONNECT, DOOR_KINDS }; /* bit numbers of listener_settings.doors too */
@@ -24,11 +25,77 @@ struct listener_settings {
     uint16_t tls_floor; /* 0x0300 ... 0x0304 */
 };
 
-struct authority_settings {
-    const char *id;
-    const char *store; /* "lmdb:/abs/path", "memory:" */
-    int64_t tombstone_ms;
+struct http_url { /* http://HOST:PORT or https://HOST:PORT, with a path where it is a client's */
+    bool tls;
+    struct hostport origin;
+    struct sockaddr_storage address; /* listen: where to bind */
+    const char *path;                /* url: "/scripts/ctxsta.dll" */
+    const char *text;                /* as written; NULL: not given */
 };
+
+struct max_tickets_settings { /* 0: any number */
+    int64_t per_user, per_device, total;
+    int when_full; /* 0: the new one is refused, 1: the oldest gives way */
+};
+
+struct authority_settings {
+    const char *id; /* NULL: learnt from url */
+
+    /* embedded: it keeps its tickets here */
+    const char *store; /* "lmdb:/abs/path", "memory:", "redis://host:port"; NULL: remote */
+    const char *password_file;
+    int64_t tombstone_ms;
+    struct max_tickets_settings max_tickets;
+    int64_t session_ms;      /* lifetime of session tickets */
+    int64_t refresh_ms;      /* of refreshable ones, and of each refresh */
+    int requested_class;     /* enum ticket_class that RequestTicket makes where it does not say */
+    struct conf_list listen; /* of struct http_url: the STA service and the ticket API */
+    bool ssl_only;
+    struct conf_list allow; /* of struct cidr: who may speak STA XML here */
+    struct conf_list hosts; /* of const char *: names that requests may call it by */
+    const char *client_ca;  /* NULL: no client certificates */
+
+    /* remote: another process answers for it */
+    struct http_url url; /* text NULL: embedded */
+    const char *ca;
+    bool learn_id;
+    int64_t probe_ms, bypass_ms, cache_ms, timeout_ms;
+    int64_t connections; /* each worker's pool */
+
+    /* both: of the service, or shown by the client */
+    struct conf_list certificates, keys; /* of const char * */
+    const char *shared_key_file;
+};
+
+struct sign_in_ldap_settings {
+    const char *url;
+    bool starttls;
+    const char *ca;
+    const char *bind_dn;
+    const char *bind_password_file;
+    const char *base;
+    const char *filter;
+    const char *group_filter;
+    const char *group_base;
+    const char *user_attribute;
+    int name_variations;              /* 0: any, 1: fewer */
+    struct conf_list name_attributes; /* of const char * */
+    const char *const *names;         /* the same, NULL-terminated */
+    int64_t timeout_ms;
+};
+
+struct sign_in_settings {
+    const char *htpasswd;
+    struct sign_in_ldap_settings *ldap; /* NULL: none */
+    int64_t threads;
+    int64_t attempts_per_user, attempts_per_address, attempts_window_ms;
+};
+
+struct admin_settings {
+    const char *socket; /* NULL: none */
+};
+
+enum on_expiry { EXPIRY_KEEP, EXPIRY_DRAIN, EXPIRY_CUT };
 
 enum network_access { NETWORK_UNRESTRICTED, NETWORK_TUNNELED, NETWORK_BLOCKED };
 
@@ -38,6 +105,8 @@ struct policy_settings {
     struct hostport gateway;   /* background-network-service-gateway; port 0: none */
     int64_t ticket_expiration_ms;
     int connection_security_level; /* 0 tls, 1 sslv3-and-tls */
+    int on_expiry;                 /* enum on_expiry */
+    int64_t forced_timeout_ms;     /* since the ticket was issued; 0: none */
 };
 
 enum sni_rule { SNI_ANY, SNI_MATCH };
@@ -79,6 +148,9 @@ struct settings {
     struct timeout_settings timeouts;
     struct limit_settings limits;
     struct log_settings log;
+    struct sign_in_settings *sign_in; /* NULL: none */
+    struct admin_settings admin;
+    int64_t time_offset_ms;
     struct conf *conf; /* owns what the pointers above point to */
 };
 
@@ -89,6 +161,10 @@ void settings_free(struct settings *s);
 bool settings_ok(const struct settings *s);
 
 extern const struct conf_section settings_schema;
+
+struct signin_ldap;
+/* The directory as sta/signin.h wants it; all borrowed. */
+void settings_ldap(const struct sign_in_ldap_settings *in, const char *password, struct signin_ldap *out);
 
 /* The entry of services that is meant by this target: an exact name before wildcards, NULL if there is none.
  */
