@@ -67,6 +67,10 @@ void *httpd_request_owner(const struct httpd_request *r);
 void httpd_answer(struct httpd_request *r, unsigned status, const char *fields, const char *type,
                   const void *body, size_t len);
 
+/* Closes the connection without an answer; the request is gone. For administrators who want to see what a
+ * dead server looks like. */
+void httpd_drop(struct httpd_request *r);
+
 /* The value of a query's parameter, percent-decoded ('+' is a blank), NUL-terminated; false when it is not
  * there, is longer than cap - 1, or decodes to a NUL. */
 bool httpd_query_value(const char *query, const char *name, char *dst, size_t cap);

@@ -201,6 +201,22 @@ void httpd_answer(struct httpd_request *r, unsigned status, const char *fields, 
     }
 }
 
+void httpd_drop(struct httpd_request *r)
+{
+    struct httpd_conn *c = r->conn;
+    assert(c->request == r && (c->state == HTTPD_HANDLING || c->state == HTTPD_CLOSED));
+    httpd_request_free(r);
+    c->request = NULL;
+    if (c->state != HTTPD_CLOSED) {
+        enter(c, HTTPD_LAST); /* no request is open any more */
+        drop(c);
+        return;
+    }
+    c->h->live--;
+    if (c->gone)
+        conn_free(c);
+}
+
 /* ---- requests ---- */
 
 static int on_head(void *owner, const struct http_head *head)
