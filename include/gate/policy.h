@@ -22,6 +22,9 @@ bool policy_ticket_target(const struct settings *s, const struct record *ticket,
  * against it. */
 enum reason policy_check_target(const struct settings *s, const struct record *ticket,
                                 const struct hostport *target);
+/* Whether the forced time-out leaves a good ticket any time: it counts from the ticket's issue, and beats its
+ * expiry. */
+enum reason policy_check_time(const struct settings *s, const struct record *ticket, int64_t now_ms);
 /* The part of it that needs no ticket: does the policy let anybody use this gateway at all. */
 enum reason policy_check_access(const struct settings *s);
 

@@ -1,6 +1,6 @@
-/* Settings made runnable: TLS contexts, bound sockets, open authorities. Immutable once made, counted, shared
- * by all workers. A reload makes a new one whole, taking over sockets and authorities that stay, or fails and
- * changes nothing. */
+/* Settings made runnable: TLS contexts, bound sockets, open authorities, sign-in. Immutable once made,
+ * counted, shared by all workers and the control thread. A reload makes a new one whole, taking over sockets
+ * and authorities that stay, or fails and changes nothing. */
 #ifndef STAGATE_GATE_RUNTIME_H
 #define STAGATE_GATE_RUNTIME_H
 
@@ -11,23 +11,42 @@
 #include "gate/settings.h"
 #include "net/listener.h"
 #include "net/tlsctx.h"
+#include "sta/access.h"
 #include "sta/authority.h"
+#include "sta/issue.h"
+#include "sta/signin.h"
 
-/* The sockets of one listening address, one for each worker; handed from runtime to runtime while the address
- * stays configured. */
+/* The sockets of one listening address, one for each thread that serves it; handed from runtime to runtime
+ * while the address stays configured. */
 struct sockets {
     atomic_uint refs;
     char *address_text; /* as configured, owned: what makes two listeners the same on reload */
+    bool unix_path;     /* address_text is the path of a Unix socket; its file goes with the last reference */
     struct sockaddr_storage bound;
     char bound_text[ADDRESS_TEXT];
     unsigned count;
-    int fds[]; /* each goes to its worker, which sets it to -1 here and owns it then */
+    int fds[]; /* each goes to its thread, which sets it to -1 here and owns it then */
 };
 
-struct runtime_listener {
+struct runtime_listener { /* where clients connect; served by every worker */
     const struct listener_settings *settings;
     SSL_CTX *ctx; /* owned */
     struct sockets *sockets;
+};
+
+struct runtime_service { /* where an authority's STA service and ticket API are; served by the control thread
+                          */
+    const struct http_url *url;
+    size_t authority; /* index */
+    SSL_CTX *ctx;     /* owned; NULL: plain */
+    struct sockets *sockets;
+};
+
+struct runtime_authority { /* what goes with an authority that is not its own state */
+    const struct authority_settings *settings;
+    struct access_rules access;
+    struct issue_rules rules;
+    char *shared_key; /* owned, secret; NULL: none */
 };
 
 struct runtime {
@@ -37,6 +56,11 @@ struct runtime {
     struct runtime_listener *listeners;
     size_t authority_count;
     struct authority **authorities; /* in the order of settings */
+    struct runtime_authority *details;
+    size_t service_count;
+    struct runtime_service *services;
+    struct sockets *admin;  /* NULL: none */
+    struct signin *signin;  /* owned; NULL: none */
     size_t connections_max; /* of all workers together; set by who makes the runtime, before it is in force */
     size_t own_count;
     struct sockaddr_storage

@@ -8,28 +8,32 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/buf.h"
 #include "base/list.h"
 #include "gate/reason.h"
 #include "gate/runtime.h"
 #include "net/netloop.h"
 #include "net/resolver.h"
-#include "sta/store.h"
+#include "sta/authority.h"
 
-/* A runtime as one worker uses it: with its clients of the stores. Counted by connections, without atomics.
+/* A runtime as one worker uses it: with its clients of the authorities. Counted by connections, without
+ * atomics.
  */
 struct worker_runtime {
     struct worker *worker;
     struct runtime *runtime; /* one reference */
     size_t refs;             /* connections, and one while it is current */
     size_t open_clients;
-    struct store_client *clients[]; /* for each authority of the runtime */
+    struct authority_client *clients[]; /* for each authority of the runtime */
 };
 
 struct worker_counters { /* written by the worker only; read by anybody, each value by itself */
     _Atomic uint64_t accepted;
-    _Atomic uint64_t ended[REASON_COUNT];
+    _Atomic uint64_t ended[2][REASON_COUNT]; /* [1]: a fault had a hand in it */
     _Atomic uint64_t bytes_up, bytes_down; /* through tunnels that ended */
 };
+
+struct tunnels;
 
 struct worker {
     struct netloop loop;
@@ -40,8 +44,9 @@ struct worker {
     struct list listeners; /* of struct worker_listener */
     struct list conns;
     size_t conn_count;
-    size_t closing;    /* listeners and old runtimes not closed yet */
-    size_t handshakes; /* connections in a TLS handshake: memory-hungry, so bounded */
+    struct tunnels *tunnels; /* owned: the tickets they came with */
+    size_t closing;          /* listeners and old runtimes not closed yet */
+    size_t handshakes;       /* connections in a TLS handshake: memory-hungry, so bounded */
     struct worker_counters counters;
     atomic_size_t *connections; /* of all workers together; borrowed */
 
@@ -50,7 +55,8 @@ struct worker {
     struct runtime *asked_runtime; /* a reference, or NULL */
     bool asked_drain;
     bool asked_stop;
-    bool deaf; /* wake is closed: nothing can be asked any more */
+    struct buf ends; /* of struct worker_end: tickets that ended, not looked at yet */
+    bool deaf;       /* wake is closed: nothing can be asked any more */
 
     bool draining;
     bool stopping;
@@ -72,6 +78,8 @@ void worker_swap(struct worker *w, struct runtime *runtime); /* takes a referenc
 void worker_drain(
     struct worker *w); /* no new connections; ends when the last has ended, or at the drain time-out */
 void worker_stop(struct worker *w); /* cuts everything now */
+/* A ticket of that authority has ended (hash NULL: any may have); a reference to the authority is taken. */
+void worker_ticket_ended(struct worker *w, struct authority *a, const uint8_t *hash, enum ticket_state how);
 
 /* For connections, on the worker's loop. */
 struct worker_runtime *worker_runtime_ref(struct worker_runtime *wr);

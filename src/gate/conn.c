@@ -40,12 +40,20 @@ static const struct stream_events backend_events;
 static int64_t state_timeout(const struct conn *c)
 {
     const struct timeout_settings *t = &c->runtime->runtime->settings->timeouts;
+    if (c->draining && c->state == CONN_RELAY)
+        return t->linger;
     return *(const int64_t *)(const void *)((const char *)t + states[c->state].timeout);
+}
+
+/* A list of deadlines for each duration, so that setting one is cheap. */
+static unsigned deadline_list(const struct conn *c)
+{
+    return c->draining && c->state == CONN_RELAY ? CONN_LINGER : c->state;
 }
 
 static void set_deadline(struct conn *c)
 {
-    deadline_set(&c->worker->loop, &c->deadline, c->state, (uint64_t)state_timeout(c));
+    deadline_set(&c->worker->loop, &c->deadline, deadline_list(c), (uint64_t)state_timeout(c));
 }
 
 void conn_enter(struct conn *c, enum conn_state s)
@@ -98,10 +106,11 @@ void conn_end(struct conn *c, enum reason r, const char *detail)
     conn_enter(c, CONN_CLOSING);
     story_log(c);
     struct worker_counters *n = &c->worker->counters;
-    atomic_fetch_add_explicit(&n->ended[c->reason], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&n->ended[c->story.injected][c->reason], 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&n->bytes_up, c->backend.bytes_out, memory_order_relaxed);
     atomic_fetch_add_explicit(&n->bytes_down, c->backend.bytes_in, memory_order_relaxed);
     list_remove(&c->link);
+    tunnels_remove(c->worker->tunnels, c);
     request_free(c->request);
     c->request = NULL;
     tlswatch_free(c->watch);
@@ -151,6 +160,7 @@ void conn_linger(struct conn *c, enum reason r, const char *detail)
         return;
     note_reason(c, r, detail);
     conn_enter(c, CONN_LINGER);
+    tunnels_remove(c->worker->tunnels, c);
     request_free(c->request); /* nobody waits for the authority or the resolver any more */
     c->request = NULL;
     tlswatch_free(c->watch);
@@ -165,6 +175,13 @@ void conn_linger(struct conn *c, enum reason r, const char *detail)
     linger_check(c);
 }
 
+void conn_drain(struct conn *c)
+{
+    c->draining = true;
+    if (c->state == CONN_RELAY)
+        set_deadline(c); /* looks at how long it has been quiet by then */
+}
+
 static void on_deadline(struct deadline *d)
 {
     struct conn *c = list_entry(d, struct conn, deadline);
@@ -173,10 +190,14 @@ static void on_deadline(struct deadline *d)
         uint64_t quiet = netloop_now_ms(&c->worker->loop) - c->active_ms;
         uint64_t limit = (uint64_t)state_timeout(c);
         if (quiet < limit) {
-            deadline_set(&c->worker->loop, &c->deadline, c->state, limit - quiet);
+            deadline_set(&c->worker->loop, &c->deadline, deadline_list(c), limit - quiet);
             return;
         }
-        conn_linger(c, c->state == CONN_HALF ? REASON_OK : REASON_IDLE_TIMEOUT, NULL);
+        conn_linger(c,
+                    c->state == CONN_HALF ? REASON_OK
+                    : c->draining         ? REASON_TICKET_EXPIRED
+                                          : REASON_IDLE_TIMEOUT,
+                    NULL);
         return;
     }
     switch (c->state) {
@@ -184,7 +205,7 @@ static void on_deadline(struct deadline *d)
         conn_refuse(c, REASON_REQUEST_TIMEOUT, NULL);
         break;
     case CONN_TICKET:
-        conn_refuse(c, REASON_AUTHORITY_DOWN, "the authority did not answer in time");
+        conn_refuse(c, REASON_AUTHORITY_DOWN, authority_fail_sentence(AUTHORITY_TIMEOUT));
         break;
     case CONN_RESOLVE:
         conn_refuse(c, REASON_BACKEND_UNRESOLVED, "the resolver did not answer in time");
@@ -463,6 +484,7 @@ void conn_accept(struct worker *w, const struct runtime_listener *rl, uv_stream_
     stream_init(&c->client, &w->loop, &client_events, c);
     stream_init(&c->backend, &w->loop, &backend_events, c);
     deadline_init(&c->deadline, on_deadline);
+    list_init(&c->ticket_link);
     list_append(&w->conns, &c->link);
     worker_conn_added(w);
     atomic_fetch_add_explicit(&w->counters.accepted, 1, memory_order_relaxed);

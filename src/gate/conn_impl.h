@@ -13,6 +13,8 @@
 #include "gate/door.h"
 #include "net/stream.h"
 #include "proto/tlswatch.h"
+#include "sta/authority.h"
+#include "tunnels.h"
 
 /* In natural order; conn.c has a row for each. */
 enum conn_state {
@@ -32,10 +34,14 @@ enum conn_state {
 
 /* What exists from the end of the handshake until the tunnel is open. */
 struct request {
-    struct door *door;               /* owned */
-    struct buf early;                /* what came right behind the request: the tunnel's first bytes */
-    struct store_request *redeeming; /* open, or NULL */
-    struct record *ticket;           /* owned, once redeemed */
+    struct door *door;                   /* owned */
+    struct buf early;                    /* what came right behind the request: the tunnel's first bytes */
+    struct authority_request *redeeming; /* open, or NULL */
+    unsigned next_ref;                   /* which of the tickets is asked about next */
+    size_t authority;                    /* whose answer is waited for: index in the runtime */
+    bool answered_down;                  /* of an earlier ticket's authority: what follows is what it said */
+    struct authority_answer down;
+    struct record *ticket; /* owned, once redeemed */
     struct hostport target;
     struct resolver_wait wait;
     struct address_list addresses;
@@ -65,8 +71,9 @@ struct story {
     const char *cipher;    /* OpenSSL's constants, noted while there is an SSL object: the line is written */
     const char *inner_cipher; /* when it may be gone */
     char ticket[RECORD_FINGERPRINT];
-    int8_t door;  /* enum door_kind, -1 */
-    bool unclean; /* a side ended TLS without close_notify */
+    int8_t door;   /* enum door_kind, -1 */
+    bool injected; /* a fault had a hand in how it ended */
+    bool unclean;  /* a side ended TLS without close_notify */
     bool resumed;
     bool inner_seen;
     uint16_t offered, version, inner_offered, inner_version, inner_cipher_id;
@@ -86,8 +93,11 @@ struct conn {
     uint64_t active_ms;      /* last byte either way, for the idle deadline */
     struct request *request; /* owned; NULL outside its time */
     struct tlswatch *watch;  /* owned; NULL when nothing is watched */
+    struct held *held;       /* the ticket it came with; borrowed of the worker's tunnels, NULL: none */
+    struct list ticket_link; /* among the connections of that ticket */
     const char *detail;      /* constant text or NULL */
     uint8_t state;           /* enum conn_state */
+    bool draining;           /* its ticket has expired: it ends when it is quiet */
     bool delivered;          /* lingering: all is sent, only the ends of the peers are waited for */
     uint8_t reason;          /* enum reason; REASON_OK until something else is known */
     struct story story;
@@ -101,6 +111,9 @@ void conn_end(struct conn *c, enum reason r, const char *detail);
 /* Over, but what is queued is delivered first, end-of-file behind it, within the linger deadline. Return
  * right after. */
 void conn_linger(struct conn *c, enum reason r, const char *detail);
+
+/* Its ticket has expired: over as soon as nothing has passed for the linger time. */
+void conn_drain(struct conn *c);
 
 /* conn_request.c */
 struct request *request_new(struct conn *c);

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "conn_impl.h"
+#include "gate/faults.h"
 #include "gate/policy.h"
 
 #define EARLY_MAX                                                                                            \
@@ -32,7 +33,7 @@ void request_free(struct request *q)
     if (q == NULL)
         return;
     if (q->redeeming != NULL)
-        store_request_cancel(q->redeeming);
+        authority_request_cancel(q->redeeming);
     resolver_cancel(&q->wait);
     door_free(q->door);
     buf_deinit(&q->early);
@@ -167,6 +168,13 @@ static void resolve(struct conn *c)
 
 /* ---- ticket and policy ---- */
 
+/* Each authority that is asked gets the whole time. */
+static void set_ticket_deadline(struct conn *c)
+{
+    deadline_set(&c->worker->loop, &c->deadline, c->state,
+                 (uint64_t)c->runtime->runtime->settings->timeouts.ticket);
+}
+
 /* Who and where, for the log: also of a ticket that is refused. False when it leads nowhere. */
 static bool take_facts(struct conn *c, const struct record *ticket)
 {
@@ -187,20 +195,35 @@ static bool take_facts(struct conn *c, const struct record *ticket)
     return true;
 }
 
-/* ticket is given. detail: why the store could not answer, constant; may be NULL. */
-static void judge(struct conn *c, enum redeem result, struct record *ticket, const char *detail)
+/* A clock that was moved for a demonstration makes tickets expire before their time. */
+static bool clock_made_it_expire(const struct record *ticket)
+{
+    int64_t jump = faults_clock_ms();
+    return jump > 0 && clock_wall_ms() - jump < ticket->expires_ms;
+}
+
+static void note_injected(struct conn *c, const struct authority_answer *answer)
+{
+    c->story.injected |= answer->injected || (answer->result == REDEEM_EXPIRED && answer->ticket != NULL &&
+                                              clock_made_it_expire(answer->ticket));
+}
+
+static void judge(struct conn *c, const struct authority_answer *answer)
 {
     struct request *q = c->request;
-    const struct settings *s = c->runtime->runtime->settings;
+    const struct runtime *runtime = c->runtime->runtime;
+    const struct settings *s = runtime->settings;
+    const struct ticket_string *t = door_ticket(q->door);
+    struct record *ticket = answer->ticket;
 
     q->ticket = ticket;
+    note_injected(c, answer);
     bool leads_somewhere = ticket != NULL && take_facts(c, ticket);
-    enum reason r = policy_redeem_reason(result);
+    enum reason r = policy_redeem_reason(answer->result);
+    if (r == REASON_OK)
+        r = policy_check_time(s, ticket, clock_wall_ms());
     if (r != REASON_OK) {
-        conn_refuse(c, r,
-                    r != REASON_AUTHORITY_DOWN ? NULL
-                    : detail != NULL           ? detail
-                                               : "the ticket store failed");
+        conn_refuse(c, r, answer->detail);
         return;
     }
     if (!leads_somewhere) {
@@ -212,6 +235,7 @@ static void judge(struct conn *c, enum redeem result, struct record *ticket, con
         conn_refuse(c, r, NULL);
         return;
     }
+    tunnels_add(c->worker->tunnels, c, ticket, &t->ref[q->next_ref - 1], c->runtime->clients[q->authority]);
     c->service = settings_service(s, &q->target);
     if (c->service != NULL && c->service->connect.port != 0) {
         q->overridden = true;
@@ -220,39 +244,92 @@ static void judge(struct conn *c, enum redeem result, struct record *ticket, con
     resolve(c);
 }
 
-static void on_redeemed(void *owner, enum redeem result, struct record *ticket, const char *detail)
+static void redeem_next(struct conn *c);
+
+/* An answer, or that there was none: then the next ticket's authority is asked. */
+static void take_answer(struct conn *c, const struct authority_answer *answer)
 {
-    struct conn *c = owner;
-    c->request->redeeming = NULL;
-    judge(c, result, ticket, detail);
+    struct request *q = c->request;
+    q->redeeming = NULL;
+    if (answer->result != REDEEM_DOWN) {
+        judge(c, answer);
+        return;
+    }
+    q->answered_down = true;
+    q->down = *answer;
+    redeem_next(c);
 }
 
-static void redeem(struct conn *c)
+static void on_redeemed(void *owner, const struct authority_answer *answer)
+{
+    take_answer(owner, answer);
+}
+
+/* The authority with this ID, or negative; -2: more than one calls itself so. */
+static int find_authority(const struct runtime *r, const char *id)
+{
+    int found = -1;
+    for (size_t i = 0; i < r->authority_count; i++) {
+        const char *own = authority_id(r->authorities[i]);
+        if (own == NULL || strcmp(own, id) != 0)
+            continue;
+        if (found >= 0)
+            return -2;
+        found = (int)i;
+    }
+    return found;
+}
+
+/* Whether an ID is missing, or another than it was, because an administrator changed what an authority calls
+ * itself. */
+static bool id_was_changed(const struct runtime *r)
+{
+    bool changed = false;
+    for (size_t i = 0; i < r->authority_count; i++)
+        changed |= atomic_load(&r->authorities[i]->faults.id) != NULL;
+    return changed;
+}
+
+/* Of two tickets the first that a known authority answers for is used. */
+static void redeem_next(struct conn *c)
 {
     struct request *q = c->request;
     const struct runtime *r = c->runtime->runtime;
     const struct ticket_string *t = door_ticket(q->door);
 
-    conn_enter(c, CONN_TICKET);
-    /* of two tickets the first that a known authority answers for */
-    for (unsigned i = 0; i < t->count; i++) {
-        size_t a = 0;
-        while (a < r->authority_count && strcmp(r->authorities[a]->id, t->ref[i].authority) != 0)
-            a++;
-        if (a == r->authority_count)
-            continue;
+    while (q->next_ref < t->count) {
+        const struct ticket_ref *ref = &t->ref[q->next_ref++];
         uint8_t hash[RECORD_HASH];
-        enum redeem result;
-        struct record *ticket = NULL;
-        record_hash(hash, t->ref[i].value, strlen(t->ref[i].value));
+        int found = find_authority(r, ref->authority);
+        if (found == -1)
+            continue;
+        record_hash(hash, ref->value, strlen(ref->value));
         record_fingerprint(c->story.ticket, hash);
-        c->story.authority = r->authorities[a]->id;
-        q->redeeming = store_client_redeem(c->runtime->clients[a], hash, clock_wall_ms(), &result, &ticket,
-                                           on_redeemed, c);
+        if (found == -2) {
+            q->answered_down = true;
+            q->down = (struct authority_answer){.result = REDEEM_DOWN,
+                                                .fail = AUTHORITY_ID_DUPLICATE,
+                                                .detail = authority_fail_sentence(AUTHORITY_ID_DUPLICATE),
+                                                .injected = id_was_changed(r)};
+            continue;
+        }
+        struct authority_answer answer;
+        q->authority = (size_t)found;
+        c->story.authority = authority_id(r->authorities[found]);
+        set_ticket_deadline(c);
+        q->redeeming =
+            authority_client_redeem(c->runtime->clients[found], ref, t->version == 42 ? 40 : t->version,
+                                    clock_wall_ms(), &answer, on_redeemed, c);
         if (q->redeeming == NULL)
-            judge(c, result, ticket, NULL);
+            take_answer(c, &answer);
         return;
     }
+    if (q->answered_down) {
+        note_injected(c, &q->down);
+        conn_refuse(c, REASON_AUTHORITY_DOWN, q->down.detail);
+        return;
+    }
+    c->story.injected |= id_was_changed(r);
     conn_refuse(c, REASON_AUTHORITY_UNKNOWN, NULL);
 }
 
@@ -297,8 +374,10 @@ void conn_request_data(struct conn *c, const uint8_t *data, size_t len)
         return;
     }
     enum reason access = policy_check_access(c->runtime->runtime->settings);
-    if (access != REASON_OK)
+    if (access != REASON_OK) {
         conn_refuse(c, access, NULL);
-    else
-        redeem(c);
+        return;
+    }
+    conn_enter(c, CONN_TICKET);
+    redeem_next(c);
 }

@@ -132,6 +132,8 @@ void story_log(const struct conn *c)
         return;
     log_str(&l, "reason", reason_info(c->reason)->id);
     log_str(&l, "detail", c->detail);
+    if (s->injected)
+        log_bool(&l, "injected", true);
     log_str(&l, "door", s->door >= 0 ? door_name[s->door] : NULL);
     log_str(&l, "user", s->user);
     log_str(&l, "device", s->device);

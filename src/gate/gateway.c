@@ -12,10 +12,19 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "gate/control.h"
+#include "gate/faults.h"
 #include "gate/runtime.h"
 #include "gate/worker.h"
 
 #define SPARE_FILES 64 /* beside connections: log, stores, loops, libraries */
+
+struct gateway;
+
+struct watched { /* what a store's thread is given along; goes with the authority */
+    struct gateway *gateway;
+    struct authority *authority;
+};
 
 struct gateway {
     const char *path;
@@ -23,6 +32,7 @@ struct gateway {
     uint8_t ticket_keys[TLSCTX_TICKET_KEYS];
     unsigned worker_count;
     struct worker *workers;
+    struct control *control;
     atomic_size_t connections;
     atomic_uint running; /* workers */
     uv_loop_t loop;
@@ -33,6 +43,8 @@ struct gateway {
 
 static unsigned worker_number(const struct settings *s)
 {
+    if (s->listeners.count == 0)
+        return 1; /* an authority alone: the control thread does the work */
     if (s->workers > 0)
         return (unsigned)s->workers;
     unsigned n = uv_available_parallelism();
@@ -72,11 +84,47 @@ static void log_ready(const struct gateway *g, const char *event)
     log_array_close(&l);
     log_array_open(&l, "authorities");
     for (size_t i = 0; i < g->runtime->authority_count; i++)
-        log_item(&l, g->runtime->authorities[i]->id);
+        log_item(&l, authority_id(g->runtime->authorities[i]));
     log_array_close(&l);
+    if (g->runtime->service_count > 0) {
+        log_array_open(&l, "sta");
+        for (size_t i = 0; i < g->runtime->service_count; i++)
+            log_item(&l, g->runtime->services[i].sockets->bound_text);
+        log_array_close(&l);
+    }
+    if (g->runtime->admin != NULL)
+        log_str(&l, "admin", g->runtime->admin->address_text);
     log_int(&l, "workers", g->worker_count);
     log_str(&l, "version", STAGATE_VERSION);
     log_end(&l);
+}
+
+/* From a thread of a store's: the tunnels of a ticket that ended are every worker's business. */
+static void on_ticket_ended(void *owner, const uint8_t *hash, enum ticket_state how)
+{
+    struct watched *w = owner;
+    for (unsigned i = 0; i < w->gateway->worker_count; i++)
+        worker_ticket_ended(&w->gateway->workers[i], w->authority, hash, how);
+}
+
+/* The stores of a runtime that were not listened to yet. Called when all workers can be told. */
+static void watch_stores(struct gateway *g, struct runtime *r)
+{
+    for (size_t i = 0; i < r->authority_count; i++) {
+        struct authority *a = r->authorities[i];
+        if (a->store == NULL || a->watch != NULL)
+            continue;
+        struct watched *w = mem_alloc(sizeof *w);
+        *w = (struct watched){g, a};
+        a->watch_owner = w;
+        a->watch = store_watch(a->store, on_ticket_ended, w);
+    }
+}
+
+static void unwatch_stores(struct runtime *r)
+{
+    for (size_t i = 0; i < r->authority_count; i++)
+        authority_unwatch(r->authorities[i]);
 }
 
 static void reload(struct gateway *g)
@@ -101,7 +149,10 @@ static void reload(struct gateway *g)
     if (workers != g->worker_count)
         log_message(LOG_WARN, "reload", "workers changes at a restart only: %u stay", g->worker_count);
     log_setup(format, level);
+    faults_set_configured_offset(fresh->settings->time_offset_ms);
     fresh->connections_max = connection_limit(fresh->settings);
+    watch_stores(g, fresh);
+    control_swap(g->control, fresh); /* returns when its remote authorities are known */
     runtime_unref(g->runtime);
     g->runtime = fresh;
     for (unsigned i = 0; i < g->worker_count; i++)
@@ -159,7 +210,6 @@ static void on_worker_stopped(uv_async_t *handle)
 
 static int start_workers(struct gateway *g)
 {
-    g->workers = mem_zalloc(g->worker_count * sizeof *g->workers);
     for (unsigned i = 0; i < g->worker_count; i++) {
         int rc = worker_start(&g->workers[i], i, g->runtime, &g->connections, worker_has_stopped, g);
         if (rc < 0) {
@@ -179,6 +229,7 @@ int gateway_run(const char *path, struct settings *settings)
     setenv("UV_THREADPOOL_SIZE", "16", 0); /* of getaddrinfo: four slow names must not hold up the rest */
     signal(SIGPIPE, SIG_IGN);              /* libuv does not: a write to a reset peer would end the process */
     log_setup((enum log_format)settings->log.format, (enum log_level)settings->log.level);
+    faults_set_configured_offset(settings->time_offset_ms);
     if (RAND_bytes(g.ticket_keys, sizeof g.ticket_keys) != 1) {
         fprintf(stderr, "%s: no random numbers to be had\n", path);
         settings_free(settings);
@@ -195,13 +246,22 @@ int gateway_run(const char *path, struct settings *settings)
         g.signals[i].data = &g;
         uv_signal_start(&g.signals[i], on_signal, handled[i]);
     }
-    if (start_workers(&g) < 0)
-        exit(1); /* running workers hold the loop's memory: leave it to the end of the process */
+    g.workers = mem_zalloc(g.worker_count * sizeof *g.workers);
+    /* the control thread first: what remote authorities are called has to be known before the first ticket
+     * comes */
+    int rc = control_start(&g.control, g.runtime, g.workers, g.worker_count);
+    if (rc < 0)
+        fprintf(stderr, "%s: the control thread cannot start: %s\n", path, err_text(rc));
+    if (rc < 0 || start_workers(&g) < 0)
+        exit(1); /* running threads hold the loops' memory: leave it to the end of the process */
+    watch_stores(&g, g.runtime);
     log_ready(&g, "ready");
     uv_run(&g.loop, UV_RUN_DEFAULT);
     for (unsigned i = 0; i < g.worker_count; i++)
         worker_join(&g.workers[i]);
+    control_stop(g.control);
     log_message(LOG_INFO, "stopped", "all workers have ended");
+    unwatch_stores(g.runtime); /* before what they would tell goes */
     runtime_unref(g.runtime);
     uv_loop_close(&g.loop);
     free(g.workers);

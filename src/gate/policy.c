@@ -19,6 +19,12 @@ enum reason policy_redeem_reason(enum redeem result)
     return map[result];
 }
 
+enum reason policy_check_time(const struct settings *s, const struct record *ticket, int64_t now_ms)
+{
+    int64_t forced = s->policy.forced_timeout_ms;
+    return forced > 0 && now_ms - ticket->issued_ms >= forced ? REASON_FORCED_TIMEOUT : REASON_OK;
+}
+
 bool policy_ticket_target(const struct settings *s, const struct record *ticket, struct hostport *target)
 {
     for (size_t i = 0; i < ticket->value_count; i++) {

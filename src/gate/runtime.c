@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "runtime_impl.h"
 
 static void sockets_unref(struct sockets *s)
 {
@@ -21,23 +22,32 @@ static void sockets_unref(struct sockets *s)
         if (s->fds[i] >= 0)
             close(s->fds[i]);
     }
+    if (s->unix_path)
+        unlink(s->address_text);
     free(s->address_text);
     free(s);
 }
 
-/* Binds one socket for each worker; the first one settles the port where it was 0. */
-static int sockets_open(struct sockets **out, const struct listener_settings *l, unsigned workers)
+static struct sockets *sockets_new(const char *text, unsigned count)
 {
-    struct sockets *s = mem_zalloc(sizeof *s + workers * sizeof s->fds[0]);
+    struct sockets *s = mem_zalloc(sizeof *s + count * sizeof s->fds[0]);
+    atomic_init(&s->refs, 1);
+    s->address_text = mem_strdup(text);
+    s->count = count;
+    for (unsigned i = 0; i < count; i++)
+        s->fds[i] = -1;
+    return s;
+}
+
+/* Binds one socket for each thread; the first one settles the port where it was 0. */
+static int sockets_open(struct sockets **out, const char *text, const struct sockaddr_storage *address,
+                        unsigned threads)
+{
+    struct sockets *s = sockets_new(text, threads);
     int rc = 0;
 
-    atomic_init(&s->refs, 1);
-    s->address_text = mem_strdup(l->address_text);
-    s->bound = l->address;
-    s->count = workers;
-    for (unsigned i = 0; i < workers; i++)
-        s->fds[i] = -1;
-    for (unsigned i = 0; rc == 0 && i < workers; i++) {
+    s->bound = *address;
+    for (unsigned i = 0; rc == 0 && i < threads; i++) {
         rc = listener_bind((const struct sockaddr *)&s->bound, i == 0, &s->fds[i]);
         socklen_t len = sizeof s->bound;
         if (rc == 0 && i == 0 && getsockname(s->fds[0], (struct sockaddr *)&s->bound, &len) < 0)
@@ -52,23 +62,55 @@ static int sockets_open(struct sockets **out, const struct listener_settings *l,
     return 0;
 }
 
-/* Takes over the sockets of a listener written in the same way. Two that both say "any port" are two: none is
- * taken twice. */
-static bool keep_sockets(struct runtime *r, size_t i, const struct runtime *old)
+static int sockets_open_unix(struct sockets **out, const char *path)
 {
-    struct runtime_listener *l = &r->listeners[i];
-    for (size_t j = 0; old != NULL && j < old->listener_count; j++) {
-        struct sockets *s = old->listeners[j].sockets;
-        bool taken = strcmp(s->address_text, l->settings->address_text) != 0;
-        for (size_t k = 0; k < i; k++)
-            taken |= r->listeners[k].sockets == s;
-        if (taken)
+    struct sockets *s = sockets_new(path, 1);
+    int rc = listener_bind_unix(path, 0600, &s->fds[0]);
+    s->unix_path = rc == 0; /* what is not ours is not removed */
+    s->bound.ss_family = AF_UNIX;
+    if (rc < 0) {
+        sockets_unref(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+/* The sockets of every address of a runtime, whatever it is for; NULL behind the last. */
+static struct sockets **sockets_at(const struct runtime *r, size_t i)
+{
+    if (i < r->listener_count)
+        return &r->listeners[i].sockets;
+    i -= r->listener_count;
+    if (i < r->service_count)
+        return &r->services[i].sockets;
+    return i == r->service_count ? (struct sockets **)(uintptr_t)&r->admin : NULL;
+}
+
+/* Takes over the sockets of an address written in the same way, for as many threads. Two that both say "any
+ * port" are two: none is taken twice. */
+static struct sockets *keep_sockets(const struct runtime *r, const char *text, unsigned threads,
+                                    const struct runtime *old)
+{
+    struct sockets **place;
+    for (size_t j = 0; old != NULL && (place = sockets_at(old, j)) != NULL; j++) {
+        struct sockets *s = *place;
+        bool other = s == NULL || s->count != threads || strcmp(s->address_text, text) != 0;
+        struct sockets **taken;
+        for (size_t k = 0; !other && (taken = sockets_at(r, k)) != NULL; k++)
+            other = *taken == s;
+        if (other)
             continue;
         atomic_fetch_add(&s->refs, 1);
-        l->sockets = s;
-        return true;
+        return s;
     }
-    return false;
+    return NULL;
+}
+
+static void complain(const char *path, const char *what, const char *text, int rc)
+{
+    fprintf(stderr, "%s: %s %s: %s%s\n", path, what, text, err_text(rc),
+            rc == -EACCES ? " (ports below 1024 need CAP_NET_BIND_SERVICE)" : "");
 }
 
 static int open_listener(struct runtime *r, size_t i, const char *path, const struct runtime *old,
@@ -92,31 +134,73 @@ static int open_listener(struct runtime *r, size_t i, const char *path, const st
         fprintf(stderr, "%s: listener %s: %s\n", path, l->settings->address_text, why);
         return rc;
     }
-    if (keep_sockets(r, i, old))
+    l->sockets = keep_sockets(r, l->settings->address_text, workers, old);
+    if (l->sockets != NULL)
         return 0;
-    rc = sockets_open(&l->sockets, l->settings, workers);
+    rc = sockets_open(&l->sockets, l->settings->address_text, &l->settings->address, workers);
     if (rc < 0)
-        fprintf(stderr, "%s: listener %s: %s%s\n", path, l->settings->address_text, err_text(rc),
-                rc == -EACCES ? " (ports below 1024 need CAP_NET_BIND_SERVICE)" : "");
+        complain(path, "listener", l->settings->address_text, rc);
     return rc;
 }
 
-static int open_authority(struct runtime *r, size_t i, const char *path, const struct runtime *old)
+static int open_service(struct runtime *r, size_t i, const char *path, const struct runtime *old)
 {
-    const struct authority_settings *a =
-        &((const struct authority_settings *)r->settings->authorities.items)[i];
-    for (size_t j = 0; old != NULL && j < old->authority_count; j++) {
-        if (strcmp(old->authorities[j]->id, a->id) == 0 &&
-            strcmp(old->authorities[j]->store_url, a->store) == 0) {
-            r->authorities[i] = authority_ref(old->authorities[j]);
-            return 0;
+    struct runtime_service *v = &r->services[i];
+    const struct authority_settings *a = r->details[v->authority].settings;
+    char why[512];
+    int bad, rc = 0;
+
+    if (v->url->tls) {
+        const struct tlsctx_options options = {
+            .certificates = a->certificates.items,
+            .keys = a->keys.items,
+            .count = a->certificates.count,
+            .floor = TLS1_2_VERSION,
+            .client_ca = a->client_ca,
+            .session_context = v->url->text,
+        };
+        rc = tlsctx_new_server(&v->ctx, &options, &bad, why, sizeof why);
+        if (rc < 0) {
+            fprintf(stderr, "%s: authority %s: listen %s: %s\n", path, a->id, v->url->text, why);
+            return rc;
         }
     }
-    char why[512];
-    const struct store_options options = {.tombstone_ms = a->tombstone_ms};
-    int rc = authority_open(&r->authorities[i], a->id, a->store, &options, why, sizeof why);
+    v->sockets = keep_sockets(r, v->url->text, 1, old);
+    if (v->sockets != NULL)
+        return 0;
+    rc = sockets_open(&v->sockets, v->url->text, &v->url->address, 1);
     if (rc < 0)
-        fprintf(stderr, "%s: authority %s: %s\n", path, a->id, why);
+        complain(path, "listen", v->url->text, rc);
+    return rc;
+}
+
+/* Every authority's listen URLs, one behind the other. */
+static void list_services(struct runtime *r)
+{
+    for (size_t i = 0; i < r->authority_count; i++)
+        r->service_count += r->details[i].settings->listen.count;
+    r->services = mem_zalloc(r->service_count * sizeof *r->services);
+    struct runtime_service *v = r->services;
+    for (size_t i = 0; i < r->authority_count; i++) {
+        const struct conf_list *listen = &r->details[i].settings->listen;
+        for (size_t j = 0; j < listen->count; j++)
+            *v++ =
+                (struct runtime_service){.url = &((const struct http_url *)listen->items)[j], .authority = i};
+    }
+}
+
+static int open_admin(struct runtime *r, const char *path, const struct runtime *old)
+{
+    const char *file = r->settings->admin.socket;
+    if (file == NULL)
+        return 0;
+    r->admin = keep_sockets(r, file, 1, old);
+    if (r->admin != NULL)
+        return 0;
+    int rc = sockets_open_unix(&r->admin, file);
+    if (rc < 0)
+        fprintf(stderr, "%s: admin socket %s: %s\n", path, file,
+                rc == UV_EADDRINUSE ? "another process answers there" : err_text(rc));
     return rc;
 }
 
@@ -132,8 +216,8 @@ static void collect_own(struct runtime *r)
     struct ifaddrs *all = NULL;
     if (getifaddrs(&all) < 0)
         all = NULL;
-    for (size_t i = 0; i < r->listener_count; i++) {
-        const struct sockaddr_storage *bound = &r->listeners[i].sockets->bound;
+    for (size_t i = 0; i < r->listener_count + r->service_count; i++) {
+        const struct sockaddr_storage *bound = &(*sockets_at(r, i))->bound;
         add_own(r, bound);
         for (const struct ifaddrs *a = all; a != NULL; a = a->ifa_next) {
             struct sockaddr_storage sa = {0};
@@ -158,6 +242,12 @@ static void collect_own(struct runtime *r)
     freeifaddrs(all);
 }
 
+static void keep_first(int *failed, int rc)
+{
+    if (*failed == 0)
+        *failed = rc;
+}
+
 int runtime_new(struct runtime **out, struct settings *settings, const char *path, struct runtime *old,
                 unsigned workers, const uint8_t *ticket_keys)
 {
@@ -170,19 +260,26 @@ int runtime_new(struct runtime **out, struct settings *settings, const char *pat
     r->listeners = mem_zalloc(r->listener_count * sizeof *r->listeners);
     r->authority_count = settings->authorities.count;
     r->authorities = mem_zalloc(r->authority_count * sizeof *r->authorities);
+    r->details = mem_zalloc(r->authority_count * sizeof *r->details);
+    for (size_t i = 0; i < r->authority_count; i++)
+        r->details[i].settings = &((const struct authority_settings *)settings->authorities.items)[i];
+    list_services(r);
     /* every complaint is shown, not only the first */
-    for (size_t i = 0; i < r->listener_count; i++) {
-        int rc = open_listener(r, i, path, old, workers, ticket_keys);
-        failed = failed ? failed : rc;
-    }
-    for (size_t i = 0; i < r->authority_count; i++) {
-        int rc = open_authority(r, i, path, old);
-        failed = failed ? failed : rc;
-    }
+    for (size_t i = 0; i < r->listener_count; i++)
+        keep_first(&failed, open_listener(r, i, path, old, workers, ticket_keys));
+    for (size_t i = 0; i < r->authority_count; i++)
+        keep_first(&failed, runtime_open_authority(r, i, path, old));
+    for (size_t i = 0; i < r->service_count; i++)
+        keep_first(&failed, open_service(r, i, path, old));
+    keep_first(&failed, open_admin(r, path, old));
+    keep_first(&failed, runtime_open_signin(r, path));
     if (failed < 0) {
         runtime_unref(r);
         return failed;
     }
+    /* nothing can fail any more: what was taken over gets its new settings */
+    for (size_t i = 0; i < r->authority_count; i++)
+        runtime_configure_authority(r, i);
     collect_own(r);
     *out = r;
     return 0;
@@ -202,10 +299,20 @@ void runtime_unref(struct runtime *r)
         SSL_CTX_free(r->listeners[i].ctx);
         sockets_unref(r->listeners[i].sockets);
     }
-    for (size_t i = 0; i < r->authority_count; i++)
+    for (size_t i = 0; i < r->service_count; i++) {
+        SSL_CTX_free(r->services[i].ctx);
+        sockets_unref(r->services[i].sockets);
+    }
+    sockets_unref(r->admin);
+    for (size_t i = 0; i < r->authority_count; i++) {
         authority_unref(r->authorities[i]);
+        runtime_free_details(&r->details[i]);
+    }
+    signin_unref(r->signin);
     free(r->listeners);
+    free(r->services);
     free(r->authorities);
+    free(r->details);
     free(r->own);
     settings_free(r->settings);
     free(r);

@@ -5,11 +5,22 @@
 #include <assert.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "gate/conn.h"
+#include "tunnels.h"
+
+#define ENDS_MAX (64 * 1024) /* bytes of ended tickets not looked at; beyond it all are in doubt */
+
+struct worker_end {              /* in worker.ends */
+    struct authority *authority; /* a reference */
+    uint8_t hash[RECORD_HASH];
+    bool all;
+    enum ticket_state how;
+};
 
 struct worker_listener {
     struct list link;
@@ -43,7 +54,7 @@ static struct worker_runtime *worker_runtime_new(struct worker *w, struct runtim
     wr->refs = 1;
     wr->open_clients = r->authority_count;
     for (size_t i = 0; i < r->authority_count; i++)
-        wr->clients[i] = store_client_new(r->authorities[i]->store, &w->loop.uv);
+        wr->clients[i] = authority_client_new(r->authorities[i], &w->loop, w->resolver);
     return wr;
 }
 
@@ -60,7 +71,7 @@ void worker_runtime_unref(struct worker_runtime *wr)
         return;
     wr->worker->closing++;
     for (size_t i = 0; i < wr->runtime->authority_count; i++)
-        store_client_close(wr->clients[i], on_client_closed, wr);
+        authority_client_close(wr->clients[i], on_client_closed, wr);
 }
 
 /* ---- listeners ---- */
@@ -203,16 +214,61 @@ void worker_conn_removed(struct worker *w)
     finish_if_done(w);
 }
 
+/* ---- tickets that end ---- */
+
+static void release_ends(struct buf *ends)
+{
+    struct worker_end *e = (struct worker_end *)(void *)ends->data;
+    for (size_t i = 0; i < ends->len / sizeof *e; i++)
+        authority_unref(e[i].authority);
+    buf_deinit(ends);
+}
+
+static void look_at_ends(struct worker *w, struct buf *ends)
+{
+    const struct worker_end *e = (const struct worker_end *)(void *)ends->data;
+    for (size_t i = 0; i < ends->len / sizeof *e; i++)
+        tunnels_ended(w->tunnels, e[i].authority, e[i].all ? NULL : e[i].hash, e[i].how);
+    release_ends(ends);
+}
+
+void worker_ticket_ended(struct worker *w, struct authority *a, const uint8_t *hash, enum ticket_state how)
+{
+    struct worker_end e = {.authority = a, .all = hash == NULL, .how = how};
+    if (hash != NULL)
+        memcpy(e.hash, hash, RECORD_HASH);
+    uv_mutex_lock(&w->lock);
+    if (!w->deaf && w->ends.len + 2 * sizeof e > w->ends.max) {
+        /* more than can be told one by one */
+        const struct worker_end *last = (const void *)(w->ends.data + w->ends.len - sizeof e);
+        e.all = true;
+        if (last->all && last->authority == a) {
+            uv_mutex_unlock(&w->lock);
+            return;
+        }
+    }
+    if (!w->deaf && buf_append(&w->ends, &e, sizeof e) == 0) {
+        authority_ref(a);
+        uv_async_send(&w->wake);
+    }
+    uv_mutex_unlock(&w->lock);
+}
+
 /* ---- thread ---- */
 
 static void on_wake(uv_async_t *handle)
 {
     struct worker *w = handle->data;
+    struct buf ends;
     uv_mutex_lock(&w->lock);
     struct runtime *r = w->asked_runtime;
     bool drain = w->asked_drain, stop = w->asked_stop;
     w->asked_runtime = NULL;
+    ends = w->ends;
+    buf_init(&w->ends, ENDS_MAX);
     uv_mutex_unlock(&w->lock);
+
+    look_at_ends(w, &ends);
 
     if (r != NULL) {
         if (w->draining)
@@ -234,6 +290,8 @@ static void run(void *arg)
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     uv_run(&w->loop.uv, UV_RUN_DEFAULT);
+    tunnels_deinit(w->tunnels);
+    free(w->tunnels);
     netloop_deinit(&w->loop);
     w->stopped(w->owner);
 }
@@ -251,6 +309,9 @@ int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atom
     list_init(&w->listeners);
     list_init(&w->conns);
     deadline_init(&w->drain, drain_over);
+    buf_init(&w->ends, ENDS_MAX);
+    w->tunnels = mem_alloc(sizeof *w->tunnels);
+    tunnels_init(w->tunnels, w);
     w->resolver = resolver_new(&w->loop);
     use_runtime(w, runtime_ref(runtime));
     return uv_thread_create(&w->thread, run, w);
@@ -261,6 +322,7 @@ void worker_join(struct worker *w)
     uv_thread_join(&w->thread);
     if (w->asked_runtime != NULL)
         runtime_unref(w->asked_runtime);
+    release_ends(&w->ends);
     uv_mutex_destroy(&w->lock);
 }
 
