@@ -36,7 +36,7 @@ static json_t *time_of(int64_t ms)
 
 static json_t *ticket_document(const struct ticketapi *t, const struct authority *a, const struct record *r)
 {
-    json_t *d = json_object(), *services = json_array();
+    json_t *d = json_object(), *services = json_array(), *own = json_array();
     char fingerprint[RECORD_FINGERPRINT], lifetime[DURATION_TEXT];
     const char *id = authority_id(a);
 
@@ -50,11 +50,17 @@ static json_t *ticket_document(const struct ticketapi *t, const struct authority
     set(d, "device", text_of(r->device));
     if (t->gateway != NULL)
         set(d, "gateway", json_string(t->gateway));
-    for (size_t i = 0; i < r->service_count; i++)
+    for (size_t i = 0; i < r->service_count; i++) {
         json_array_append_new(services, text_of(r->services[i]));
+        json_array_append_new(own, text_of(r->services[i]));
+    }
     for (size_t i = 0; r->service_count == 0 && i < t->service_count; i++)
         json_array_append_new(services, json_string(t->services[i]));
     set(d, "services", services);
+    if (r->service_count > 0)
+        set(d, "ownServices", own);
+    else
+        json_decref(own);
     set(d, "lifetime", json_string(lifetime));
     set(d, "issued", time_of(r->issued_ms));
     set(d, "expires", time_of(r->expires_ms));

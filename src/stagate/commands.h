@@ -8,6 +8,8 @@
 int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_ticket(int argc, char **argv);
+int cmd_authority(int argc, char **argv);
+int cmd_fault(int argc, char **argv);
 int cmd_reasons(int argc, char **argv);
 
 /* "stagate: ..." on standard error with a pointer to --help; returns 2. */

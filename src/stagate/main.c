@@ -18,6 +18,8 @@ static const struct {
     {"run", cmd_run, "run the gateway in the foreground"},
     {"check", cmd_check, "check a configuration file: file:line:column for every mistake"},
     {"ticket", cmd_ticket, "issue, list, show, revoke and purge tickets"},
+    {"authority", cmd_authority, "how the authorities of the running gateway are"},
+    {"fault", cmd_fault, "break authorities and tickets on purpose: list, clear, and what to break"},
     {"reasons", cmd_reasons, "the table of reasons why a connection is refused or ends"},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -27,7 +29,7 @@ static void print_help(FILE *to)
     fprintf(to, "stagate - a Citrix Gateway's STA path, in a lab\n\nUsage: stagate COMMAND "
                 "[OPTION]...\n\nCommands:\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
+        fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].help);
     fprintf(to, "\n`stagate COMMAND --help` tells about one of them, stagate(1) about all.\n"
                 "  --version  print versions and exit\n");
 }
