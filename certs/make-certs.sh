@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes the lab's CA and certificates in the folder given: ca, gateway (ECDSA and RSA), mail. Keys are mode 0600 and never committed.
+# Makes the lab's CA and certificates in the folder given: ca, gateway (ECDSA and RSA), mail, sta (an authority), issuer (a client
+# certificate), and users (htpasswd: alice and bob, whose passwords are their names and "-in-the-lab"). Keys are mode 0600 and never committed.
 # Runs again only where something is missing; remove the folder for new ones.
 set -eu
 dir=${1:?usage: make-certs.sh FOLDER}
@@ -16,12 +17,12 @@ key() { # NAME ec|rsa
     fi
 }
 
-leaf() { # NAME ec|rsa COMMON-NAME SUBJECT-ALT-NAMES
+leaf() { # NAME ec|rsa COMMON-NAME SUBJECT-ALT-NAMES [serverAuth|clientAuth]
     [ -s "$1.crt" ] && return 0
     key "$1" "$2"
     openssl req -new -key "$1.key" -subj "/O=stagate lab/CN=$3" -out "$1.csr"
-    printf 'basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature%s\nextendedKeyUsage=serverAuth\nsubjectAltName=%s\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n' \
-        "$([ "$2" = rsa ] && echo ,keyEncipherment)" "$4" >"$1.ext"
+    printf 'basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature%s\nextendedKeyUsage=%s\nsubjectAltName=%s\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n' \
+        "$([ "$2" = rsa ] && echo ,keyEncipherment)" "${5:-serverAuth}" "$4" >"$1.ext"
     openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 390 -sha256 -extfile "$1.ext" -out "$1.crt" 2>/dev/null
     rm -f "$1.csr" "$1.ext"
     chmod 644 "$1.crt"
@@ -39,4 +40,13 @@ gateway="DNS:gateway.example.com,DNS:gateway3.example.com,DNS:localhost,IP:127.0
 leaf gateway ec gateway.example.com "$gateway"
 leaf gateway-rsa rsa gateway.example.com "$gateway"
 leaf mail ec mail.example.com "DNS:mail.example.com,DNS:*.example.com,DNS:localhost,IP:127.0.0.1,IP:::1"
+leaf sta ec sta.example.com "DNS:sta.example.com,DNS:localhost,IP:127.0.0.1,IP:::1"
+leaf issuer ec issuer.example.com "DNS:issuer.example.com" clientAuth
+if [ ! -s users ]; then
+    for user in alice bob; do
+        printf '%s:' "$user"
+        openssl passwd -6 "$user-in-the-lab"
+    done >users.new
+    mv users.new users
+fi
 touch ca.crt
