@@ -118,6 +118,8 @@ void conf_warning(struct conf *c, const void *field, const char *fmt, ...)
 /* Was it in the file, rather than a default? For fields; an embedded section has the address of its first
  * field, so this tells nothing of it: make it CONF_OPTIONAL_SECTION where that matters. */
 bool conf_given(const struct conf *c, const void *field);
+/* The same, also where what was written there was complained of and did not make it into the field. */
+bool conf_written(const struct conf *c, const void *field);
 
 /* Prints all complaints in file order, "file:line:column: message" or "file:line:column: warning: message"
  * ("file: message" where there is no place); returns the number of errors. */

@@ -36,12 +36,13 @@ struct issue_wish {
     const char *const *services; /* "host:port", blanks and wildcards allowed; brought into normal form */
     size_t value_count;
     const struct record_value *values;
+    const char *wrong; /* set by issue_new where the sentence is about one of the texts above: that text */
 };
 
 /* A live record, given (free()), and its new value (to be wiped). NULL with *why a constant sentence: a
  * service that is no host:port, an ICAAddress that is none, a lifetime out of bounds, names too long or with
  * control characters, more than a record holds. */
-struct record *issue_new(const struct issue_wish *w, const struct issue_rules *rules, int64_t now_ms,
+struct record *issue_new(struct issue_wish *w, const struct issue_rules *rules, int64_t now_ms,
                          char value[TICKET_VALUE_MAX + 1], const char **why);
 
 #endif

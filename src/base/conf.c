@@ -141,7 +141,14 @@ void conf_remember(struct conf *c, const void *addr, size_t size, bool section, 
         c->place_cap = c->place_cap ? 2 * c->place_cap : 64;
         c->places = mem_realloc(c->places, c->place_cap * sizeof *c->places);
     }
-    c->places[c->place_count++] = (struct conf_place){addr, size, section, at};
+    c->places[c->place_count++] =
+        (struct conf_place){.addr = addr, .size = size, .section = section, .at = at};
+}
+
+void conf_remember_bad(struct conf *c, const void *addr, struct conf_mark at)
+{
+    conf_remember(c, addr, 1, false, at);
+    c->places[c->place_count - 1].bad = true;
 }
 
 /* The innermost place around addr. A section and its first field begin at the same address: the smaller one
@@ -159,12 +166,22 @@ static struct conf_mark find_mark(const struct conf *c, const void *addr)
     return best ? best->at : (struct conf_mark){0};
 }
 
-bool conf_given(const struct conf *c, const void *field)
+static bool has_place(const struct conf *c, const void *field, bool bad_too)
 {
     for (size_t i = 0; i < c->place_count; i++)
-        if (c->places[i].addr == field && !c->places[i].section)
+        if (c->places[i].addr == field && !c->places[i].section && (bad_too || !c->places[i].bad))
             return true;
     return false;
+}
+
+bool conf_given(const struct conf *c, const void *field)
+{
+    return has_place(c, field, false);
+}
+
+bool conf_written(const struct conf *c, const void *field)
+{
+    return has_place(c, field, true);
 }
 
 /* ---- complaints ----------------------------------------------------------------------------- */

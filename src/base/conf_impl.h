@@ -32,6 +32,7 @@ struct conf_place {
     const char *addr;
     size_t size;
     bool section; /* a whole section rather than a key's field */
+    bool bad;     /* a key whose value was complained of: the bytes are its default's */
     struct conf_mark at;
 };
 
@@ -55,6 +56,7 @@ struct conf_mark conf_mark_of(const yaml_mark_t *mark);
 void conf_complain(struct conf *c, struct conf_mark at, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void conf_remember(struct conf *c, const void *addr, size_t size, bool section, struct conf_mark at);
+void conf_remember_bad(struct conf *c, const void *addr, struct conf_mark at);
 
 /* text between quotes as a message shows it: control characters escaped, cut to a readable length. Returns
  * dst. */

@@ -450,6 +450,8 @@ static void finish_key(struct reader *r, const struct conf_section *section, con
     if (state->filled)
         return;
     bool missing = state->at.line == 0;
+    if (!missing && (key->flags & CONF_UNSUPPORTED) == 0)
+        conf_remember_bad(r->c, field, state->at);
     if (missing && (key->flags & CONF_REQUIRED)) {
         bool root = section == r->c->root;
         conf_complain(r->c, at, "%s%sthe key \"%s\" is missing", root ? "" : section->name, root ? "" : ": ",

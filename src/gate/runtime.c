@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -62,9 +63,20 @@ static int sockets_open(struct sockets **out, const char *text, const struct soc
     return 0;
 }
 
+/* The socket's folder, where it is missing: for the administrator alone, as the socket is. */
+static void make_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash != NULL && slash != path ? mem_strndup(path, (size_t)(slash - path)) : NULL;
+    if (folder != NULL)
+        mkdir(folder, 0700); /* what it could not do, binding will tell */
+    free(folder);
+}
+
 static int sockets_open_unix(struct sockets **out, const char *path)
 {
     struct sockets *s = sockets_new(path, 1);
+    make_folder(path);
     int rc = listener_bind_unix(path, 0600, &s->fds[0]);
     s->unix_path = rc == 0; /* what is not ours is not removed */
     s->bound.ss_family = AF_UNIX;

@@ -142,18 +142,17 @@ static void check_service_urls(struct settings *s, const struct authority_settin
 
 static void check_authority(struct settings *s, struct authority_settings *a, bool strict)
 {
-    bool store = a->store != NULL || conf_given(s->conf, &a->store);
-    bool url = a->url.text != NULL || conf_given(s->conf, &a->url);
+    bool store = conf_written(s->conf, &a->store), url = conf_written(s->conf, &a->url);
     if (store == url)
-        conf_error(
-            s->conf, store ? (void *)&a->url : (void *)a,
-            store ? "url: an authority has a store or a url, not both"
-                  : "an authority needs a store (it keeps its tickets here) or a url (another process does)");
+        conf_error(s->conf, store ? (void *)&a->url : (void *)a,
+                   store
+                       ? "url: an authority has a store or a url, not both"
+                       : "authorities: the key \"store\" is missing, or \"url\" for an authority elsewhere");
     else
         check_kind(s, a);
-    if (store && a->id == NULL && !conf_given(s->conf, &a->id))
-        conf_error(s->conf, a, "id is missing: an authority with a store of its own needs one");
-    if (url && !a->learn_id && a->id == NULL)
+    if (store && !conf_written(s->conf, &a->id))
+        conf_error(s->conf, a, "authorities: the key \"id\" is missing");
+    if (url && !a->learn_id && !conf_written(s->conf, &a->id))
         conf_error(s->conf, &a->learn_id, "learn-id: without it, id has to be there");
     if (a->password_file != NULL && a->store != NULL && strncmp(a->store, "redis:", 6) != 0)
         conf_error(s->conf, &a->password_file, "password-file: belongs to store: redis://HOST:PORT");
@@ -191,11 +190,16 @@ static void check_authorities(struct settings *s, bool strict)
         check_authority(s, &a[i], strict);
         for (size_t j = 0; j < i; j++)
             check_two_authorities(s, &a[j], &a[i]);
-        serves |= a[i].listen.count > 0;
+        serves |= conf_written(s->conf, &a[i].listen);
     }
-    if (!serves && conf_ok(s->conf))
+    /* a document that could not be read at all has been complained of */
+    if (serves || s->authorities.count == 0)
+        return;
+    if (!conf_written(s->conf, &s->listeners))
         conf_error(s->conf, &s->listeners,
-                   "listeners is missing, and no authority listens: there is nothing to serve");
+                   "the key \"listeners\" is missing, and no authority listens: there is nothing to serve");
+    else if (conf_ok(s->conf))
+        conf_error(s->conf, &s->listeners, "listeners: needs at least one item, as no authority listens");
 }
 
 /* ---- sign-in ---- */

@@ -50,7 +50,7 @@ static int parse_bind(char *copy, struct hostport *hp, struct sockaddr_storage *
     if (rc == 0)
         rc = hostport_sockaddr(hp, sa);
     if (rc == ERR_UNSUPPORTED)
-        *why = "where to listen is an IP address and a port, such as 127.0.0.1:8443 or [::1]:8443";
+        *why = "an address to listen on is an IP address and a port, such as 127.0.0.1:8443 or [::1]:8443";
     if (any_port)
         copy[len - 1] = '0';
     return rc;

@@ -39,16 +39,6 @@ int issue_ticket_value(char value[TICKET_VALUE_MAX + 1], uint8_t hash[RECORD_HAS
 
 /* ---- records ---- */
 
-static bool is_name(const char *s)
-{
-    size_t len = strlen(s);
-    for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
-            return false;
-    }
-    return len <= ISSUE_NAME_MAX;
-}
-
 /* The lifetime, or 0 with *why. */
 static int64_t lifetime_of(const struct issue_wish *w, const struct issue_rules *rules, const char **why)
 {
@@ -69,45 +59,50 @@ static int64_t lifetime_of(const struct issue_wish *w, const struct issue_rules 
 }
 
 /* Brings services into normal form; texts are of HOSTPORT_TEXT bytes each. */
-static bool normalise(const struct issue_wish *w, char (*texts)[HOSTPORT_TEXT], const char **services,
+static bool normalise(struct issue_wish *w, char (*texts)[HOSTPORT_TEXT], const char **services,
                       const char **why)
 {
     for (size_t i = 0; i < w->service_count; i++) {
         struct hostport hp;
+        w->wrong = w->services[i];
         if (hostport_parse(&hp, w->services[i], strlen(w->services[i]),
                            HOSTPORT_ALLOW_BLANKS | HOSTPORT_ALLOW_WILDCARD, why) < 0)
             return false;
         hostport_format(&hp, texts[i]);
         services[i] = texts[i];
     }
+    w->wrong = NULL;
     return true;
 }
 
-static bool values_are_good(const struct issue_wish *w, const char **why)
+static bool values_are_good(struct issue_wish *w, const char **why)
 {
     struct hostport hp;
     for (size_t i = 0; i < w->value_count; i++) {
         const char *value = w->values[i].value;
         if (strlen(value) > STAXML_TEXT_MAX) { /* whoever redeems it could not be told */
             *why = "more text than a ticket holds";
+            w->wrong = NULL;
             return false;
         }
+        w->wrong = value;
         if (strcmp(w->values[i].name, "ICAAddress") == 0 && value[0] != '\0' &&
             hostport_parse(&hp, value, strlen(value), HOSTPORT_ALLOW_BLANKS, why) < 0)
             return false;
     }
+    w->wrong = NULL;
     return true;
 }
 
-struct record *issue_new(const struct issue_wish *w, const struct issue_rules *rules, int64_t now_ms,
+struct record *issue_new(struct issue_wish *w, const struct issue_rules *rules, int64_t now_ms,
                          char value[TICKET_VALUE_MAX + 1], const char **why)
 {
     const char *device = w->device != NULL ? w->device : "";
     const char *services[RECORD_SERVICES_MAX];
     uint8_t data[RECORD_BYTES_MAX];
 
-    if (!is_name(w->user) || !is_name(device)) {
-        *why = "user and device are at most 255 bytes without control characters";
+    if (strlen(w->user) > ISSUE_NAME_MAX || strlen(device) > ISSUE_NAME_MAX) {
+        *why = "user and device are at most 255 bytes";
         return NULL;
     }
     if (w->service_count > RECORD_SERVICES_MAX || w->value_count > RECORD_VALUES_MAX) {

@@ -184,7 +184,7 @@ static void request_ticket(struct exchange *x)
     }
     for (size_t i = 0; i < x->in.value_count; i++)
         values[i] = (struct record_value){x->in.values[i].name, x->in.values[i].value};
-    const struct issue_wish wish = {
+    struct issue_wish wish = {
         .class = f->class == NULL                      ? x->s->requested_class
                  : strcmp(f->class, "background") == 0 ? TICKET_BACKGROUND
                                                        : TICKET_SESSION,

@@ -2,11 +2,14 @@
  * configuration themselves. */
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/conf.h"
 #include "base/mem.h"
 #include "commands.h"
+#include "sta/issue.h"
 #include "ticket_impl.h"
 
 static const char help[] =
@@ -128,6 +131,52 @@ static int take_ticket(struct ticket_arguments *a, const char *ticket)
     return -1;
 }
 
+int ticket_wish(const struct ticket_arguments *a, struct issue_wish *w, struct record_value *value)
+{
+    const char *why;
+    *w = (struct issue_wish){
+        .class = a->class != NULL && strcmp(a->class, "session") == 0 ? TICKET_SESSION : TICKET_BACKGROUND,
+        .refreshable = a->refreshable,
+        .user = a->user,
+        .device = a->device,
+        .service_count = a->service_count,
+        .services = a->services,
+    };
+    if (a->lifetime != NULL && duration_parse(a->lifetime, &w->lifetime_ms, &why) < 0)
+        return usage_error("ticket", "--lifetime %s: %s", a->lifetime, why);
+    if (a->lifetime != NULL && w->lifetime_ms == 0)
+        return usage_error("ticket", "--lifetime %s: a lifetime of nothing is no ticket", a->lifetime);
+    if (a->ica_address != NULL) {
+        *value = (struct record_value){"ICAAddress", a->ica_address};
+        w->values = value;
+        w->value_count = 1;
+    }
+    return 0;
+}
+
+/* Whatever is wrong with what is asked for is said before anybody is asked. */
+static int check_wish(const struct settings *s, const struct ticket_arguments *a)
+{
+    const struct issue_rules rules = {
+        .background_ms = s->policy.ticket_expiration_ms, .session_ms = 1, .refresh_ms = 1};
+    struct issue_wish wish;
+    struct record_value ica;
+    char value[TICKET_VALUE_MAX + 1];
+    const char *why;
+    int rc = a->verb == VERB_ISSUE ? ticket_wish(a, &wish, &ica) : -1;
+    if (rc != 0)
+        return rc;
+    struct record *r = issue_new(&wish, &rules, 0, value, &why);
+    if (r == NULL && wish.wrong != NULL)
+        return usage_error("ticket", "%s %s: %s",
+                           wish.wrong == a->ica_address ? "--ica-address" : "--service", wish.wrong, why);
+    if (r == NULL)
+        return usage_error("ticket", "%s", why);
+    mem_wipe(value, sizeof value);
+    free(r);
+    return -1;
+}
+
 static int check_issue(const struct ticket_arguments *a)
 {
     if (a->verb != VERB_ISSUE)
@@ -189,6 +238,8 @@ int cmd_ticket(int argc, char **argv)
     status = check_authority(s, &a);
     if (status < 0)
         status = check_issue(&a);
+    if (status < 0)
+        status = check_wish(s, &a);
     if (status < 0)
         status = take_ticket(&a, ticket);
     if (status < 0)

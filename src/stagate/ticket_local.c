@@ -80,29 +80,6 @@ static int complain(const struct local *l, int rc)
 
 /* ---- issue ---- */
 
-static int fill_wish(const struct ticket_arguments *a, struct issue_wish *w, struct record_value *value)
-{
-    const char *why;
-    *w = (struct issue_wish){
-        .class = a->class != NULL && strcmp(a->class, "session") == 0 ? TICKET_SESSION : TICKET_BACKGROUND,
-        .refreshable = a->refreshable,
-        .user = a->user,
-        .device = a->device,
-        .service_count = a->service_count,
-        .services = a->services,
-    };
-    if (a->lifetime != NULL && duration_parse(a->lifetime, &w->lifetime_ms, &why) < 0)
-        return usage_error("ticket", "--lifetime %s: %s", a->lifetime, why);
-    if (a->lifetime != NULL && w->lifetime_ms == 0)
-        return usage_error("ticket", "--lifetime %s: a lifetime of nothing is no ticket", a->lifetime);
-    if (a->ica_address != NULL) {
-        *value = (struct record_value){"ICAAddress", a->ica_address};
-        w->values = value;
-        w->value_count = 1;
-    }
-    return 0;
-}
-
 static void print_string(const struct local *l, const char *value)
 {
     struct ticket_string t = {.version = 40, .count = 1};
@@ -123,15 +100,17 @@ static int issue_in(struct local *l)
     char value[TICKET_VALUE_MAX + 1] = "";
     const char *why;
 
-    int rc = fill_wish(l->args, &wish, &ica);
+    int rc = ticket_wish(l->args, &wish, &ica);
     if (rc != 0)
         return rc;
     const struct issue_rules rules = {.background_ms = l->settings->policy.ticket_expiration_ms,
                                       .session_ms = l->authority->session_ms,
                                       .refresh_ms = l->authority->refresh_ms};
     struct record *r = issue_new(&wish, &rules, l->now, value, &why);
-    if (r == NULL)
-        return usage_error("ticket", "%s", why);
+    if (r == NULL) {
+        fprintf(stderr, "stagate: the ticket could not be issued: %s\n", why);
+        return 1;
+    }
     rc = store_issue(l->store, r);
     free(r);
     if (rc < 0)

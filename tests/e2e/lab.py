@@ -4,11 +4,15 @@ A gateway runs in a folder of its own on port 0. Its log is read as it comes; ev
 the client's address, so that tests can share a gateway. A gateway has to end cleanly: status 0 on SIGTERM, and
 nothing on standard error but its log (so a sanitizer's report fails the test).
 """
+import base64
+import contextlib
 import functools
+import http.client as http_client
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import threading
 
@@ -90,6 +94,74 @@ def config(certs, services=(), listed=None, **sections):
     conf.update(sections)
     conf["timeouts"].setdefault("drain", "20s")
     return conf
+
+
+# ---- talking to services -------------------------------------------------------------------------------------
+
+def http(method, address, path, body=None, user=None, headers=(), context=None):
+    """One request to a service on host:port, or to a Unix socket's path. body: bytes, or something to be sent as JSON.
+    Returns the status, and the answer: parsed where it is JSON, else its text."""
+    if str(address).startswith("/"):
+        connection = http_client.HTTPConnection("localhost", timeout=DEADLINE)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(DEADLINE)
+        connection.sock.connect(str(address))
+    elif context is not None:
+        connection = http_client.HTTPSConnection(address, timeout=DEADLINE, context=context)
+    else:
+        connection = http_client.HTTPConnection(address, timeout=DEADLINE)
+    fields = dict(headers)
+    if body is not None and not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+        fields.setdefault("Content-Type", "application/json")
+    if user is not None:
+        fields["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
+    try:
+        connection.request(method, path, body, fields)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        http.last = answer  # for its fields
+        return answer.status, json.loads(text) if answer.headers["Content-Type"] == "application/json" else text
+    finally:
+        connection.close()
+
+
+class Redis:
+    """A real redis-server on a port of its own, which keeps everything in memory, or in its folder where told so."""
+
+    def __init__(self, folder, *options, port=None):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if port is None:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+        self.port = port
+        self.options = options
+        self.start()
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", str(self.folder),
+             *self.options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def answers():
+            assert self.process.poll() is None, "redis-server ended"
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return True
+            return False
+        wire.poll(answers, "redis-server")
+        return self
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(DEADLINE)
+
+    stop = kill
 
 
 # ---- the gateway -------------------------------------------------------------------------------------------

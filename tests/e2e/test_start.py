@@ -172,24 +172,65 @@ def test_a_log_that_nobody_reads(make):
 
 # ---- the configurations that are shipped -------------------------------------------------------------------
 
-@pytest.mark.parametrize("name", ["sta.yaml"])
-def test_shipped_configurations(make, certs, mail_context, tmp_path, name):
-    """In a copy of the project's folders, on any port, against a mail server where the lab has one."""
-    backend = make.backend(backends.echo, mail_context)
-    text = (lab.ROOT / "config" / name).read_text()
-    assert "127.0.0.1:8443" in text and "127.0.0.1:9443" in text
-    (tmp_path / "certs").mkdir()
-    (tmp_path / "certs" / "lab").symlink_to(certs.folder)
-    (tmp_path / "var").mkdir()
-    (tmp_path / "config").mkdir()
-    shipped = tmp_path / "config" / name
-    shipped.write_text(text)
-    result = lab.stagate("check", "-c", shipped)
-    assert (result.returncode, result.stdout, result.stderr) == (0, f"{shipped}: good\n", "")
+class Shipped:
+    """The configurations in a copy of the project's folders, on any port, against a mail server where the lab has one."""
 
-    text = text.replace("127.0.0.1:8443", "127.0.0.1:0").replace("127.0.0.1:9443", backend.address)
-    gateway = make.adopt(lab.Gateway(tmp_path / "config", text))
-    gateway.start()
+    def __init__(self, make, certs, folder, backend):
+        self.make, self.folder, self.backend = make, folder, backend
+        (folder / "certs").mkdir()
+        (folder / "certs" / "lab").symlink_to(certs.folder)
+
+    def start(self, name, **replaced):
+        text = (lab.ROOT / "config" / name).read_text()
+        place = self.folder / name.removesuffix(".yaml")
+        place.mkdir()
+        (place / name).write_text(text)
+        result = lab.stagate("check", "-c", place / name)
+        assert (result.returncode, result.stdout, result.stderr) == (0, f"{place / name}: good\n", "")
+        for old, new in {"127.0.0.1:8443": "127.0.0.1:0", "127.0.0.1:8080": "127.0.0.1:0",
+                         "127.0.0.1:9443": self.backend.address, **replaced}.items():
+            text = text.replace(old, new)
+        assert "127.0.0.1:8" not in text and "127.0.0.1:9443" not in text
+        return self.make.adopt(lab.Gateway(place, text)).start()
+
+
+@pytest.fixture
+def shipped(make, certs, tmp_path, mail_context):
+    return Shipped(make, certs, tmp_path, make.backend(backends.echo, mail_context))
+
+
+def reaches_mail(gateway, ticket, certs):
+    client = gateway.tunnel(ticket, context=wire.client_context(certs.ca_crt), server_hostname="gateway.example.com")
+    client.inner_tls(wire.client_context(certs.ca_crt))
+    client.echoes()
+    return client
+
+
+def test_shipped_fleet(shipped, certs, tmp_path):
+    redis = lab.Redis(tmp_path / "redis")
+    try:
+        one = shipped.start("fleet.yaml", **{"127.0.0.1:6379": redis.address})
+        reaches_mail(one, one.ticket(), certs).ended("ok")
+        one.stop()
+    finally:
+        redis.stop()
+
+
+def test_shipped_authority_and_gateway(shipped, certs):
+    authority = shipped.start("authority.yaml", **{"127.0.0.1:8444": "127.0.0.1:0"})
+    plain, tls = authority.ready["sta"]
+    gateway = shipped.start("gateway.yaml", **{"127.0.0.1:8444": tls})
+    assert gateway.ready["authorities"] == [lab.AUTHORITY]
+    status, answer = lab.http("POST", plain, "/v1/tickets", {"device": "phone1"}, user="alice:alice-in-the-lab")
+    assert (status, answer["gateway"]) == (201, "gateway.example.com:8443")
+    client = reaches_mail(gateway, answer["ticket"], certs)
+    client.ended("ok", user="alice", device="phone1", authority=lab.AUTHORITY)
+    reaches_mail(gateway, authority.ticket(), certs).ended("ok")
+
+
+def test_shipped_sta(shipped, certs, tmp_path):
+    gateway = shipped.start("sta.yaml")
+    backend = shipped.backend
     ticket = gateway.ticket()
     client = gateway.tunnel(ticket, context=wire.client_context(certs.ca_crt), server_hostname="gateway.example.com")
     client.inner_tls(wire.client_context(certs.ca_crt))
@@ -204,4 +245,5 @@ def test_shipped_configurations(make, certs, mail_context, tmp_path, name):
 
 
 def test_every_shipped_configuration_has_its_test():
-    assert sorted(path.name for path in (lab.ROOT / "config").glob("*.yaml")) == ["sta.yaml"]
+    assert sorted(path.name for path in (lab.ROOT / "config").glob("*.yaml")) == [
+        "authority.yaml", "fleet.yaml", "gateway.yaml", "sta.yaml"]

@@ -229,7 +229,10 @@ def test_too_many_services(gateway):
 
 def test_a_ticket_that_is_too_large(run):
     result = run("issue", "--user", "u" * 40000)
-    assert (result.returncode, result.stdout) == (1, "") and "too big" in result.stderr
+    assert (result.returncode, result.stdout) == (2, "") and "at most 255 bytes" in result.stderr
+    many = [o for n in range(64) for o in ("--service", f"{'s' * 60}.{'s' * 60}.{'s' * 60}.{'s' * 60}.n{n:02}:443")]
+    result = run("issue", "--user", "u" * 255, "--device", "d" * 255, *many)
+    assert (result.returncode, result.stdout) == (2, "") and "more text than a ticket holds" in result.stderr
 
 
 def test_configurations_that_cannot_be_used(tmp_path, run):

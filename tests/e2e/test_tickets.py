@@ -200,7 +200,7 @@ def test_a_memory_store_forgets_at_a_restart(make, backend):
                            authorities=[{"id": lab.AUTHORITY, "store": "memory:"}])
     result = lab.stagate("ticket", "issue", "-c", gateway.path, "--user", "alice")
     assert (result.returncode, result.stdout) == (1, "")
-    assert "memory of the running gateway" in result.stderr and "lmdb:PATH" in result.stderr
+    assert "in the memory of the gateway, and no gateway answers" in result.stderr and "lmdb:PATH" in result.stderr
     refused(gateway, f";40;{lab.AUTHORITY};{'A' * 32}", "ticket_unknown")
     gateway.stop()
     gateway.start()
@@ -256,7 +256,7 @@ def test_a_store_that_cannot_write_is_authority_down(make, backend):
     session, background = gateway.ticket(cls="session"), gateway.ticket()
     gateway.start(before_exec=no_room_for_files)
     entry = refused(gateway, session, "authority_down")
-    assert (entry["detail"], entry["authority"]) == ("the ticket store failed", lab.AUTHORITY)
+    assert (entry["detail"], entry["authority"]) == ("the ticket store is full", lab.AUTHORITY)
     opens(gateway, background)
     gateway.stop()
     gateway.start()
