@@ -157,26 +157,28 @@ static inline void slapd_kill(struct slapd *d)
     ck_assert_int_eq(waitpid(d->pid, &status, 0), d->pid);
 }
 
-static inline void slapd_configure(const char *access)
+static inline void slapd_configure(const char *access, const char *ciphers)
 {
     char *conf = fixture_path("slapd.conf"), *ldif = fixture_path("directory.ldif"), *db = fixture_path("db");
-    char *text = mem_printf("include /etc/ldap/schema/core.schema\n"
-                            "include /etc/ldap/schema/cosine.schema\n"
-                            "include /etc/ldap/schema/inetorgperson.schema\n"
-                            "modulepath /usr/lib/ldap\n"
-                            "moduleload back_mdb\n"
-                            "pidfile %s/slapd.pid\n"
-                            "argsfile %s/slapd.args\n"
-                            "TLSCertificateFile %s/slapd.crt\n"
-                            "TLSCertificateKeyFile %s/slapd.key\n"
-                            "allow bind_anon_cred bind_anon_dn\n" /* as lax as a directory can be */
-                            "database mdb\n"
-                            "maxsize 10485760\n"
-                            "suffix " BASE "\n"
-                            "directory %s\n"
-                            "access to attrs=userPassword by anonymous auth by * none\n"
-                            "access to * by %s\n",
-                            fixture_folder, fixture_folder, fixture_folder, fixture_folder, db, access);
+    char *text =
+        mem_printf("include /etc/ldap/schema/core.schema\n"
+                   "include /etc/ldap/schema/cosine.schema\n"
+                   "include /etc/ldap/schema/inetorgperson.schema\n"
+                   "modulepath /usr/lib/ldap\n"
+                   "moduleload back_mdb\n"
+                   "pidfile %s/slapd.pid\n"
+                   "argsfile %s/slapd.args\n"
+                   "TLSCertificateFile %s/slapd.crt\n"
+                   "TLSCertificateKeyFile %s/slapd.key\n"
+                   "TLSCipherSuite %s\n"
+                   "allow bind_anon_cred bind_anon_dn\n" /* as lax as a directory can be */
+                   "database mdb\n"
+                   "maxsize 10485760\n"
+                   "suffix " BASE "\n"
+                   "directory %s\n"
+                   "access to attrs=userPassword by anonymous auth by * none\n"
+                   "access to * by %s\n",
+                   fixture_folder, fixture_folder, fixture_folder, fixture_folder, ciphers, db, access);
     ck_assert_int_eq(mkdir(db, 0700), 0);
     fixture_write(conf, text);
     fixture_write(ldif, slapd_directory);
@@ -191,8 +193,8 @@ static inline void slapd_configure(const char *access)
     free(text);
 }
 
-/* access: what stands behind "access to * by"; san: of the certificate. */
-static inline struct slapd slapd_start(const char *access, const char *san)
+/* access: what stands behind "access to * by"; san: of the certificate; ciphers: as GnuTLS writes them. */
+static inline struct slapd slapd_start_with(const char *access, const char *san, const char *ciphers)
 {
     struct slapd d = {0};
     char *certificate = fixture_path("slapd.crt"), *key = fixture_path("slapd.key");
@@ -201,7 +203,7 @@ static inline struct slapd slapd_start(const char *access, const char *san)
     slapd_certificate(d.other, key, "IP:127.0.0.1");
     slapd_certificate(certificate, key, san);
     free(key);
-    slapd_configure(access);
+    slapd_configure(access, ciphers);
 
     int one = slapd_listen(&d.port), two = slapd_listen(&d.tls_port); /* both at once, so that they differ */
     close(one);
@@ -214,6 +216,11 @@ static inline struct slapd slapd_start(const char *access, const char *san)
     sprintf(to, "%%2Fldapi");
     slapd_run(&d);
     return d;
+}
+
+static inline struct slapd slapd_start(const char *access, const char *san)
+{
+    return slapd_start_with(access, san, "NORMAL");
 }
 
 static inline void slapd_end(struct slapd *d)

@@ -90,6 +90,33 @@ START_TEST(certificate_of_another_name)
 }
 END_TEST
 
+/* Which version it is shows behind the handshake only: nothing has been said by then. */
+START_TEST(versions_of_tls)
+{
+    static const struct {
+        const char *ciphers;
+        bool fine;
+    } cases[] = {
+        {"NORMAL:-VERS-ALL:+VERS-TLS1.1", false},
+        {"NORMAL:-VERS-ALL:+VERS-TLS1.2", true},
+        {"NORMAL:-VERS-ALL:+VERS-TLS1.3", true},
+    };
+    struct slapd d = slapd_start_with(ANYBODY, ADDRESS, cases[_i].ciphers);
+    const struct signin_ldap ways[] = {
+        {.url = d.tls_url, .ca = d.ca},
+        {.url = d.url, .starttls = true, .ca = d.ca, .bind_dn = SERVICE, .bind_password = SERVICE_PASSWORD},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct signin_answer a = check(ways[i], "anna", "secret");
+        if (cases[_i].fine)
+            assert_result(a, SIGNIN_OK);
+        else
+            assert_result(a, SIGNIN_DOWN); /* where GnuTLS has 1.1 left; else the handshake fails */
+    }
+    slapd_end(&d);
+}
+END_TEST
+
 /* ---- who searches ---- */
 
 START_TEST(service_account)
@@ -582,6 +609,7 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, ways_to_the_directory);
     tcase_add_test(tc, untrusted_servers);
     tcase_add_loop_test(tc, certificate_of_another_name, 0, 2);
+    tcase_add_loop_test(tc, versions_of_tls, 0, 3);
     tcase_add_test(tc, service_account);
     tcase_add_test(tc, searching_goes_wrong);
     tcase_add_test(tc, names_are_only_names);
