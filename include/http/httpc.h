@@ -3,7 +3,7 @@
  *
  * A request is sent once. Only one that met a kept-alive connection which turned out closed before a byte of
  * the answer came is sent again on a new connection, and that only when it says that it may be
- * (`repeatable`): a single use must not be spent twice.
+ * (`repeatable`): a single use must not be spent twice. Redirects are answers like others.
  */
 #ifndef STAGATE_HTTP_HTTPC_H
 #define STAGATE_HTTP_HTTPC_H
@@ -30,7 +30,7 @@ struct httpc_options {
     size_t queue_max;          /* waiting requests; more fail with HTTPC_OVERLOADED */
     uint64_t connect_ms;       /* resolving, each address, and TLS: each takes so long at most */
     uint64_t answer_ms;        /* from the call to the whole answer, waiting and connecting included */
-    uint64_t keep_ms;          /* an idle connection is closed after this */
+    uint64_t keep_ms;          /* an idle connection is closed after this: before the server does it */
     unsigned deadline_list;    /* two of the loop's lists of deadlines: this one and the next */
     size_t body_max;           /* of an answer */
 };
@@ -44,7 +44,7 @@ enum httpc_result {
     HTTPC_TLS,      /* the handshake failed (certificate not trusted, wrong name, no common version) */
     HTTPC_NOT_TLS,  /* https spoken to a port that does not speak TLS */
     HTTPC_NOT_HTTP, /* what answered is no HTTP; http spoken to a TLS port comes out here (a TLS alert) */
-    HTTPC_CLOSED,   /* closed or reset before the whole answer came */
+    HTTPC_CLOSED,   /* closed or reset before the whole answer came, or in the TLS handshake */
     HTTPC_TIMEOUT,  /* no whole answer in time */
     HTTPC_TOO_BIG,
     HTTPC_OVERLOADED, /* too many requests wait */
@@ -71,7 +71,9 @@ struct httpc *httpc_new(struct netloop *loop, const struct httpc_options *option
  */
 void httpc_close(struct httpc *c, void (*closed)(void *owner), void *owner);
 
-/* fields: further header lines, each with its CRLF, or NULL. body is copied; NULL with len 0: none. */
+/* path: with its query, percent-encoded; a blank, a line end or CONNECT is a programming error. fields:
+ * further header lines, each with its CRLF, or NULL. body is copied; NULL with len 0: none. What is copied is
+ * wiped afterwards. */
 struct httpc_request *httpc_send(struct httpc *c, const char *method, const char *path, const char *fields,
                                  const char *type, const void *body, size_t len, bool repeatable,
                                  httpc_cb *cb, void *owner);

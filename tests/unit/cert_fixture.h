@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -24,7 +25,8 @@ static inline FILE *cert_fixture_file(char *path)
     return f;
 }
 
-static inline void cert_fixture_make(struct cert_fixture *c)
+/* san: "DNS:localhost,IP:127.0.0.1", or NULL for none. It vouches for itself: its own file is its CA file. */
+static inline void cert_fixture_make_for(struct cert_fixture *c, const char *san)
 {
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *x = X509_new();
@@ -37,6 +39,12 @@ static inline void cert_fixture_make(struct cert_fixture *c)
     X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)"test",
                                -1, -1, 0);
     X509_set_issuer_name(x, X509_get_subject_name(x));
+    if (san != NULL) {
+        X509_EXTENSION *names = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, san);
+        X509_set_version(x, X509_VERSION_3);
+        X509_add_ext(x, names, -1);
+        X509_EXTENSION_free(names);
+    }
     X509_sign(x, key, EVP_sha256());
     FILE *f = cert_fixture_file(c->certificate);
     PEM_write_X509(f, x);
@@ -46,6 +54,11 @@ static inline void cert_fixture_make(struct cert_fixture *c)
     fclose(f);
     X509_free(x);
     EVP_PKEY_free(key);
+}
+
+static inline void cert_fixture_make(struct cert_fixture *c)
+{
+    cert_fixture_make_for(c, NULL);
 }
 
 static inline void cert_fixture_remove(struct cert_fixture *c)
