@@ -11,8 +11,9 @@
 
 #include "sta/signin.h"
 
-#define SIGNIN_TEXT_MAX   255 /* bytes of a name or a password */
-#define SIGNIN_DETAIL_MAX 300
+#define SIGNIN_TEXT_MAX       255 /* bytes of a name or a password */
+#define SIGNIN_DETAIL_MAX     300
+#define SIGNIN_ATTRIBUTES_MAX 16 /* of name_attributes */
 
 /* One check as a backend sees it. The name is valid (signin_name_valid); the password may be empty, and is
  * then wrong. */

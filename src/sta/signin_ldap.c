@@ -1,7 +1,7 @@
 /* Sign-in against an LDAP directory: search, then bind, on a connection of each check's own. Called on the
  * pool's threads; blocks for as long as the timeouts allow, and looks between steps whether anybody still
- * waits. libldap is used through its asynchronous calls; what blocks inside it are connecting and the TLS
- * handshake, which have its network timeout (resolving a host's name has the resolver's).
+ * waits. Time is kept by ldapwire.c; connecting has libldap's network timeout for each of the
+ * host's addresses, and resolving its name what the resolver takes.
  *
  * One check takes the same steps whatever the name and the password are: service bind, search, group search,
  * bind. Whoever is not there is looked up in the group and bound as the search base, with a password drawn by
@@ -9,6 +9,7 @@
  * matters.
  */
 #include <ldap.h>
+#include <openssl/err.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -21,12 +22,11 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "ldapwire.h"
 #include "signin_impl.h"
 #include "sta/ldapfilter.h"
 
-#define TIMEOUT_MS     5000
-#define SLICE_MS       50 /* how long a cancelled check may go on waiting for an answer */
-#define ATTRIBUTES_MAX 16
+#define TIMEOUT_MS 5000
 
 static const char *const default_name_attributes[] = {"uid", "mail", "cn", NULL};
 
@@ -41,6 +41,7 @@ struct check {
     const struct signin_ldap *l;
     struct timeval timeout;
     struct signin_job *job;
+    struct ldapwire wire; /* the present step's deadline */
     LDAP *ld;
     /* what the search found */
     char *dn;            /* owned; NULL: nobody who could sign in */
@@ -51,6 +52,13 @@ struct check {
 static struct directory *directory_of(struct signin_backend *b)
 {
     return (struct directory *)(void *)b; /* its first member */
+}
+
+/* The file that OpenSSL takes for the system's: the same authorities as everywhere else in this program. */
+static const char *ca_file(const struct signin_ldap *l)
+{
+    const char *path = l->ca ? l->ca : secure_getenv(X509_get_default_cert_file_env());
+    return path ? path : X509_get_default_cert_file();
 }
 
 static bool wants_tls(const struct signin_ldap *l)
@@ -64,6 +72,10 @@ static bool wants_tls(const struct signin_ldap *l)
 static int down(struct check *c, const char *what, int code)
 {
     char *more = NULL;
+    if (ldapwire_late(&c->wire)) {
+        signin_job_end(c->job, SIGNIN_DOWN, "%s: %s", what, ldap_err2string(LDAP_TIMEOUT));
+        return -1;
+    }
     ldap_get_option(c->ld, LDAP_OPT_DIAGNOSTIC_MESSAGE, &more);
     bool say = more != NULL && *more != '\0';
     signin_job_end(c->job, SIGNIN_DOWN, "%s: %s%s%s%s", what, ldap_err2string(code), say ? " (" : "",
@@ -74,16 +86,21 @@ static int down(struct check *c, const char *what, int code)
 
 /* ---- waiting ---- */
 
+static void begin_step(struct check *c)
+{
+    c->wire.deadline_ms =
+        clock_mono_ms() + (uint64_t)c->timeout.tv_sec * 1000 + (uint64_t)c->timeout.tv_usec / 1000;
+}
+
 /* The whole answer to a request that was sent with the given code; an LDAP code, with *out owned on success.
  */
 static int wait_answer(struct check *c, int sent, int id, LDAPMessage **out)
 {
-    uint64_t end = clock_mono_ms() + (uint64_t)c->timeout.tv_sec * 1000 + (uint64_t)c->timeout.tv_usec / 1000;
     *out = NULL;
     if (sent != LDAP_SUCCESS)
         return sent;
-    for (;;) {
-        struct timeval slice = {.tv_usec = SLICE_MS * 1000};
+    while (!ldapwire_late(&c->wire)) {
+        struct timeval slice = {.tv_usec = LDAPWIRE_SLICE_MS * 1000};
         int rc = ldap_result(c->ld, id, LDAP_MSG_ALL, &slice, out);
         if (rc > 0)
             return LDAP_SUCCESS;
@@ -92,11 +109,8 @@ static int wait_answer(struct check *c, int sent, int id, LDAPMessage **out)
             ldap_get_option(c->ld, LDAP_OPT_RESULT_CODE, &code);
             return code != LDAP_SUCCESS ? code : LDAP_SERVER_DOWN;
         }
-        if (clock_mono_ms() >= end)
-            return LDAP_TIMEOUT;
-        if (atomic_load(&c->job->cancelled))
-            return LDAP_USER_CANCELLED;
     }
+    return LDAP_TIMEOUT;
 }
 
 /* The result code inside an answer, which is freed. */
@@ -118,6 +132,7 @@ static int bind_as(struct check *c, const char *dn, const char *password)
         return LDAP_INVALID_CREDENTIALS;
     if (wants_tls(c->l) && !ldap_tls_inplace(c->ld))
         return LDAP_SERVER_DOWN; /* libldap connects again by itself, but StartTLS it would forget */
+    begin_step(c);
     int sent = ldap_sasl_bind(c->ld, dn, LDAP_SASL_SIMPLE, &secret, NULL, NULL, &id);
     int rc = wait_answer(c, sent, id, &answer);
     return rc == LDAP_SUCCESS ? answer_code(c, answer) : rc;
@@ -130,6 +145,7 @@ static int search(struct check *c, const char *base, const char *filter, const c
 {
     struct timeval limit = {.tv_sec = c->timeout.tv_sec + 1}; /* the server's own, in seconds */
     int id = 0, code = LDAP_OTHER;
+    begin_step(c);
     int sent = ldap_search_ext(c->ld, base, LDAP_SCOPE_SUBTREE, filter, (char **)(uintptr_t)attributes, 0,
                                NULL, NULL, &limit, 2, &id);
     int rc = wait_answer(c, sent, id, out);
@@ -141,32 +157,12 @@ static int search(struct check *c, const char *base, const char *filter, const c
 
 /* ---- connecting ---- */
 
-/* The file that OpenSSL takes for the system's: the same authorities as everywhere else in this program. */
-static const char *system_ca(void)
-{
-    const char *path = secure_getenv(X509_get_default_cert_file_env());
-    return path ? path : X509_get_default_cert_file();
-}
-
-/* TLS 1.2 at least: Debian's libldap has GnuTLS below it, which takes a list of its own for that. */
-static int set_tls_versions(LDAP *ld)
-{
-    char *package = NULL;
-    int oldest = LDAP_OPT_X_TLS_PROTOCOL_TLS1_2;
-    ldap_get_option(NULL, LDAP_OPT_X_TLS_PACKAGE, &package);
-    bool gnutls = package && strcmp(package, "GnuTLS") == 0;
-    ldap_memfree(package);
-    return gnutls ? ldap_set_option(ld, LDAP_OPT_X_TLS_CIPHER_SUITE, "NORMAL:-VERS-TLS1.0:-VERS-TLS1.1")
-                  : ldap_set_option(ld, LDAP_OPT_X_TLS_PROTOCOL_MIN, &oldest);
-}
-
-/* An LDAP code; any failure is the CA file's: it cannot be read, or is none. */
+/* An LDAP code; any failure is the CA file's: it cannot be read. */
 static int set_tls(LDAP *ld, const struct signin_ldap *l)
 {
     int demand = LDAP_OPT_X_TLS_DEMAND, as_client = 0;
-    int rc = set_tls_versions(ld);
-    rc = rc ? rc : ldap_set_option(ld, LDAP_OPT_X_TLS_CACERTDIR, NULL); /* else trusted beside the file */
-    rc = rc ? rc : ldap_set_option(ld, LDAP_OPT_X_TLS_CACERTFILE, l->ca ? l->ca : system_ca());
+    int rc = ldap_set_option(ld, LDAP_OPT_X_TLS_CACERTDIR, NULL); /* else trusted beside the file */
+    rc = rc ? rc : ldap_set_option(ld, LDAP_OPT_X_TLS_CACERTFILE, ca_file(l));
     rc = rc ? rc : ldap_set_option(ld, LDAP_OPT_X_TLS_REQUIRE_CERT, &demand);
     return rc ? rc : ldap_set_option(ld, LDAP_OPT_X_TLS_NEWCTX, &as_client);
 }
@@ -184,7 +180,7 @@ static LDAP *new_handle(const struct signin_ldap *l, const struct timeval *timeo
     ldap_set_option(ld, LDAP_OPT_DEREF, &never);
     ldap_set_option(ld, LDAP_OPT_NETWORK_TIMEOUT, timeout);
     ldap_set_option(ld, LDAP_OPT_TIMEOUT, timeout);
-    *what = "the CA file cannot be used";
+    *what = "TLS cannot be set up with the CA file";
     if (wants_tls(l) && set_tls(ld, l) != LDAP_SUCCESS) {
         ldap_unbind_ext(ld, NULL, NULL);
         return NULL;
@@ -196,14 +192,30 @@ static int start_tls(struct check *c)
 {
     LDAPMessage *answer;
     int id = 0;
+    begin_step(c);
     int sent = ldap_start_tls(c->ld, NULL, NULL, &id);
     int rc = wait_answer(c, sent, id, &answer);
     if (rc == LDAP_SUCCESS)
         rc = answer_code(c, answer);
     if (rc != LDAP_SUCCESS)
         return down(c, "StartTLS", rc);
+    begin_step(c);
     rc = ldap_install_tls(c->ld);
     return rc == LDAP_SUCCESS ? 0 : down(c, "StartTLS", rc);
+}
+
+/* TLS 1.2 at least. Looked at behind the handshake, before anything is said: what libldap has for it is
+ * without effect in GnuTLS, and GnuTLS's own list leaks 8 KB with each handle. */
+static int check_tls(struct check *c)
+{
+    char *version = NULL;
+    ldap_get_option(c->ld, LDAP_OPT_X_TLS_VERSION, &version);
+    bool fine = ldap_tls_inplace(c->ld) && version && (strstr(version, "1.2") || strstr(version, "1.3"));
+    if (!fine)
+        signin_job_end(c->job, SIGNIN_DOWN, "the directory speaks %s; TLS 1.2 is the least that is taken",
+                       version ? version : "no TLS");
+    ldap_memfree(version);
+    return fine ? 0 : -1;
 }
 
 /* Connected, under TLS where it has to be, and bound as whoever may search. */
@@ -215,10 +227,14 @@ static int connect_service(struct check *c)
         signin_job_end(c->job, SIGNIN_DOWN, "%s", what);
         return -1;
     }
-    int rc = ldap_connect(c->ld);
+    begin_step(c);
+    int rc = ldapwire_add(c->ld, &c->wire);
+    rc = rc ? rc : ldap_connect(c->ld);
     if (rc != LDAP_SUCCESS)
         return down(c, "connecting to the directory", rc);
     if (c->l->starttls && start_tls(c) < 0)
+        return -1;
+    if (wants_tls(c->l) && check_tls(c) < 0)
         return -1;
     if (c->l->bind_dn == NULL)
         return 0;
@@ -283,7 +299,7 @@ static void take_entry(struct check *c, LDAPMessage *entry)
 
 static int find_user(struct check *c)
 {
-    const char *attributes[ATTRIBUTES_MAX + 2] = {NULL};
+    const char *attributes[SIGNIN_ATTRIBUTES_MAX + 2] = {NULL};
     size_t n = 0;
     if (c->l->user_attribute)
         attributes[n++] = c->l->user_attribute;
@@ -395,7 +411,7 @@ static bool is_full_name(const char *name)
 static void ldap_check(struct signin_backend *b, struct signin_job *job)
 {
     const struct directory *d = directory_of(b);
-    struct check c = {.l = &d->l, .timeout = d->timeout, .job = job};
+    struct check c = {.l = &d->l, .timeout = d->timeout, .job = job, .wire = {.cancelled = &job->cancelled}};
     bool member;
     if (d->l.fewer_variations && !is_full_name(job->user)) {
         signin_job_end(job, SIGNIN_WRONG, "the name is not the full one");
@@ -407,90 +423,6 @@ static void ldap_check(struct signin_backend *b, struct signin_job *job)
         ldap_unbind_ext(c.ld, NULL, NULL);
     free(c.dn);
     free(c.name);
-}
-
-/* ---- settings ---- */
-
-static int complain(const char **why, const char *text)
-{
-    *why = text;
-    return ERR_SYNTAX;
-}
-
-static int check_url(const struct signin_ldap *l, const char **why)
-{
-    LDAPURLDesc *u = NULL;
-    if (l->url == NULL || strchr(l->url, ' ') || ldap_url_parse(l->url, &u) != LDAP_URL_SUCCESS)
-        return complain(why, "url is none: write ldap://host, ldaps://host or ldapi://path with %2F for /");
-    bool plain = strcmp(u->lud_scheme, "ldap") == 0, tls = strcmp(u->lud_scheme, "ldaps") == 0;
-    bool local = strcmp(u->lud_scheme, "ldapi") == 0;
-    bool host = u->lud_host && *u->lud_host;
-    bool more = (u->lud_dn && *u->lud_dn) || u->lud_attrs || u->lud_filter || u->lud_exts;
-    ldap_free_urldesc(u);
-    if (!plain && !tls && !local)
-        return complain(why, "url begins with ldap://, ldaps:// or ldapi://");
-    if (!local && !host)
-        return complain(why, "url names no host");
-    if (more)
-        return complain(why, "url is scheme, host and port only; base and filter are keys of their own");
-    if (l->starttls && !plain)
-        return complain(why, "starttls goes with ldap:// only");
-    return 0;
-}
-
-static bool is_dn(const char *text)
-{
-    LDAPDN dn = NULL;
-    bool valid = ldap_str2dn(text, &dn, LDAP_DN_FORMAT_LDAPV3) == LDAP_SUCCESS && dn != NULL;
-    ldap_dnfree(dn);
-    return valid;
-}
-
-static bool is_attribute(const char *name)
-{
-    return *name &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.;") == strlen(name);
-}
-
-static int check_attributes(const struct signin_ldap *l, const char **why)
-{
-    if (l->user_attribute && !is_attribute(l->user_attribute))
-        return complain(why, "user_attribute is no attribute's name");
-    for (size_t i = 0; l->name_attributes && l->name_attributes[i]; i++) {
-        if (i == ATTRIBUTES_MAX)
-            return complain(why, "name_attributes are 16 at most");
-        if (!is_attribute(l->name_attributes[i]))
-            return complain(why, "one of name_attributes is no attribute's name");
-    }
-    return 0;
-}
-
-int signin_ldap_check(const struct signin_ldap *l, const char **why)
-{
-    int rc = check_url(l, why);
-    if (rc < 0)
-        return rc;
-    bool dn = l->bind_dn && *l->bind_dn, password = l->bind_password && *l->bind_password;
-    if (l->bind_dn && !(dn && password))
-        return complain(why, "bind_dn needs bind_password: without, the directory would bind anonymously");
-    if (l->bind_password && !l->bind_dn)
-        return complain(why, "bind_password needs bind_dn");
-    if (l->base == NULL || *l->base == '\0')
-        return complain(why, "base is missing: the DN below which users are");
-    if (!is_dn(l->base))
-        return complain(why, "base is no DN");
-    if (l->group_base && !is_dn(l->group_base))
-        return complain(why, "group_base is no DN");
-    if (l->filter == NULL)
-        return complain(why, "filter is missing, such as (uid=%u)");
-    rc = ldapfilter_check(l->filter, "u", why);
-    if (rc == 0 && l->group_filter)
-        rc = ldapfilter_check(l->group_filter, "udn", why);
-    if (rc == 0)
-        rc = check_attributes(l, why);
-    if (rc == 0 && l->timeout_ms < 0)
-        rc = complain(why, "timeout is negative");
-    return rc;
 }
 
 /* ---- opening ---- */
@@ -547,6 +479,16 @@ static void ldap_close(struct signin_backend *b)
 
 static const struct signin_ops ldap_ops = {.check = ldap_check, .free = ldap_close};
 
+/* GnuTLS takes an empty file without a word, and then trusts nobody. */
+static bool has_authorities(const char *path)
+{
+    X509_STORE *store = X509_STORE_new();
+    bool some = store != NULL && X509_STORE_load_file(store, path) == 1;
+    X509_STORE_free(store);
+    ERR_clear_error();
+    return some;
+}
+
 int signin_ldap_open(struct signin_backend **out, const struct signin_ldap *l, char *why, size_t why_cap)
 {
     const char *mistake;
@@ -554,6 +496,10 @@ int signin_ldap_open(struct signin_backend **out, const struct signin_ldap *l, c
     if (rc < 0) {
         snprintf(why, why_cap, "%s", mistake);
         return rc;
+    }
+    if (wants_tls(l) && !has_authorities(ca_file(l))) {
+        snprintf(why, why_cap, "%s: no CA certificate can be read from it", ca_file(l));
+        return ERR_SYNTAX;
     }
     struct directory *d = mem_zalloc(sizeof *d);
     d->backend.ops = &ldap_ops;
@@ -564,8 +510,7 @@ int signin_ldap_open(struct signin_backend **out, const struct signin_ldap *l, c
      */
     LDAP *ld = new_handle(&d->l, &d->timeout, &mistake);
     if (ld == NULL) {
-        snprintf(why, why_cap, "%s%s%s", wants_tls(l) && l->ca ? l->ca : "",
-                 wants_tls(l) && l->ca ? ": " : "", mistake);
+        snprintf(why, why_cap, "%s: %s", l->url, mistake);
         ldap_close(&d->backend);
         return ERR_SYNTAX;
     }
