@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-int64_t clock_wall_ms(void); /* since 1970-01-01 UTC, plus the offset */
+int64_t clock_wall_ms(void); /* since 1970-01-01 UTC, plus the offset: what tickets go by */
+int64_t clock_true_ms(void); /* without the offset: what the log goes by */
 uint64_t clock_mono_ms(void);
 uint64_t clock_mono_ns(void);
 

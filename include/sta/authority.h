@@ -66,7 +66,7 @@ enum authority_state { AUTHORITY_UNTRIED, AUTHORITY_UP, AUTHORITY_DOWN };
 #define AUTHORITY_HISTORY 32
 
 struct authority_event { /* a change of a remote authority's state */
-    int64_t at_ms;       /* wall clock */
+    int64_t at_ms;       /* true time, whatever the tickets' clock says */
     enum authority_state state;
     enum authority_fail fail;
     const char *id; /* learnt, NULL if none */

@@ -11,12 +11,16 @@
 
 static _Atomic int64_t wall_offset_ms;
 
-int64_t clock_wall_ms(void)
+int64_t clock_true_ms(void)
 {
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000 +
-           atomic_load_explicit(&wall_offset_ms, memory_order_relaxed);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t clock_wall_ms(void)
+{
+    return clock_true_ms() + atomic_load_explicit(&wall_offset_ms, memory_order_relaxed);
 }
 
 uint64_t clock_mono_ns(void)

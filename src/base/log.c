@@ -128,7 +128,7 @@ void log_begin(struct log_line *l, enum log_level level, const char *event)
 
     char when[CLOCK_TEXT];
     if (l->json) {
-        clock_format(when, clock_wall_ms());
+        clock_format(when, clock_true_ms());
         put(l, "{", 1);
         log_str(l, "event", event);
         log_str(l, "time", when);

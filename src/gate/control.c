@@ -366,7 +366,7 @@ int control_start(struct control **out, struct runtime *runtime, const struct wo
     }
     c->workers = workers;
     c->worker_count = worker_count;
-    c->started_ms = clock_wall_ms();
+    c->started_ms = clock_true_ms();
     uv_mutex_init(&c->lock);
     uv_sem_init(&c->settled, 0);
     uv_async_init(&c->loop.uv, &c->wake, on_wake);

@@ -227,7 +227,7 @@ static void enter(struct authority *a, enum authority_fail fail, const char *id)
     if (same)
         return;
     struct authority_event *e = &a->history[a->history_count++ % AUTHORITY_HISTORY];
-    *e = (struct authority_event){.at_ms = clock_wall_ms(), .state = state, .fail = fail, .id = id};
+    *e = (struct authority_event){.at_ms = clock_true_ms(), .state = state, .fail = fail, .id = id};
     log_change(a, e);
 }
 

@@ -181,7 +181,7 @@ static struct bucket *take_bucket(struct ratelimit *r, const uint8_t key[RECORD_
 bool ratelimit_take(struct ratelimit *r, const char *name, uint64_t now_ms, uint64_t *retry_ms)
 {
     uint8_t key[RECORD_HASH];
-    uint64_t now = now_ms * r->burst, empty = now + r->per_ms * r->burst, ignored;
+    uint64_t now = now_ms * r->burst, empty = now + r->per_ms * r->burst, ignored = 0;
     make_key(r, name, key);
     struct bucket *b = find(r, key);
     if (b == NULL)

@@ -19,6 +19,7 @@ import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import wire  # noqa: E402
+from lab import http as lab_http  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CERTS = ROOT / "certs" / "lab"
@@ -31,7 +32,9 @@ listeners:
     certificate: [{CERTS}/gateway.crt, {CERTS}/gateway-rsa.crt]
     key: [{CERTS}/gateway.key, {CERTS}/gateway-rsa.key]
 authorities:
-  - {{id: {STA}, store: "lmdb:tickets"}}
+  - {{id: {STA}, store: "lmdb:tickets", listen: "http://127.0.0.1:0"}}
+sign-in: {{htpasswd: {CERTS}/users}}
+admin: {{socket: stagate.sock}}
 policy:
   network-access: tunneled
   background-network-services: ["{MAIL}"]
@@ -39,6 +42,33 @@ services:
   - {{name: "{MAIL}", connect: "127.0.0.1:%d", tls-floor: tls1.2}}
 log: {{format: json}}
 """
+
+
+# The same as three parties on three machines would have it: an authority, and a gateway that knows only where it is.
+AUTHORITY = f"""
+authorities:
+  - {{id: STA7E57, store: "lmdb:authority", listen: "http://127.0.0.1:%d", requested-class: background}}
+log: {{format: json}}
+"""
+GATEWAY = f"""
+listeners:
+  - address: 127.0.0.1:0
+    certificate: {CERTS}/gateway.crt
+    key: {CERTS}/gateway.key
+authorities:
+  - {{url: "http://%s", bypass: 100ms}}
+policy:
+  background-network-services: ["{MAIL}"]
+services:
+  - {{name: "{MAIL}", connect: "%s"}}
+log: {{format: json}}
+"""
+REQUEST_TICKET = f"""<?xml version="1.0"?>
+<!DOCTYPE CtxSTAProtocol SYSTEM "CtxSTA.dtd">
+<CtxSTAProtocol version="4.0"><RequestTicket><AllowedTicketType>STA-v4</AllowedTicketType>
+<AllowedAuthorityIDType>STA-v1</AllowedAuthorityIDType><TicketData><Value name="ICAAddress">{MAIL}</Value>
+<Value name="XData">&lt;CtxConnInfo version="1.0"&gt;&lt;UserName&gt;bob&lt;/UserName&gt;&lt;ApplicationName&gt;Mail&lt;/ApplicationName&gt;&lt;/CtxConnInfo&gt;</Value>
+</TicketData></RequestTicket></CtxSTAProtocol>"""
 
 
 class Paint:
@@ -219,11 +249,16 @@ class Stage:
         url = f"http://{self.mail.ready['control']}/deliver?user=alice&subject={subject.replace(' ', '%20')}"
         urllib.request.urlopen(urllib.request.Request(url, data=b"", method="POST"), timeout=10).close()
 
-    def show_log(self, **wanted):
-        e = self.gateway.wait("connection", **wanted)
+    def fault(self, *words):
+        command = [self.stagate, "fault", "-c", self.folder / "sta.yaml", *words]
+        subprocess.run([str(c) for c in command], check=True, capture_output=True)
+        print("  admin    stagate fault " + " ".join(words))
+
+    def show_log(self, gateway=None, **wanted):
+        e = (gateway or self.gateway).wait("connection", **wanted)
         parts = [f"reason={e['reason']}"]
         parts += [f"{k}={e[k]!r}" if " " in str(e[k]) else f"{k}={e[k]}" for k in
-                  ("detail", "door", "user", "device", "ticket", "target", "address") if k in e]
+                  ("detail", "injected", "door", "user", "device", "ticket", "target", "address") if k in e]
         if "version" in e.get("tls", {}):
             parts.append(f"tls={e['tls']['version']}")
         if "inner" in e:
@@ -316,7 +351,72 @@ def act_floor(stage):
     stage.show_log(reason="tls_floor")
 
 
-ACTS = {"sync": act_sync, "ping": act_ping, "host": act_host, "expired": act_expired, "floor": act_floor}
+def act_signin(stage):
+    """Signing in for a ticket"""
+    address = stage.gateway.ready["sta"][0]
+    for password in ("wrong", "alice-in-the-lab"):
+        status, answer = lab_http("POST", address, "/v1/tickets", {"device": "DEMOPHONE1"}, user=f"alice:{password}")
+        say_phone(f"POST /v1/tickets as alice, password {password}: {status}")
+        for line in json.dumps(answer, indent=1).splitlines() if status != 201 else [
+                f"{k}: {v[:24] + '...' if k == 'ticket' else v}" for k, v in answer.items()]:
+            print("           " + line)
+    phone = Phone(stage.gateway, answer["ticket"])
+    phone.by_connect()
+    phone.open_mail()
+    status, body = phone.post("FolderSync", FOLDER_SYNC)
+    say_phone(f"FolderSync with that ticket: {status}")
+    phone.hang_up()
+    stage.show_log(reason="ok")
+
+
+def act_week(stage):
+    """A week in a second, and back"""
+    phone = Phone(stage.gateway, stage.ticket())
+    stage.fault("clock", "8d")
+    refused(stage, "ticket_expired", phone)
+    stage.fault("clear")
+    phone = Phone(stage.gateway, phone.ticket)
+    answer = phone.by_connect()
+    say_phone(f"with the clock set right, CONNECT {MAIL}: {answer.status} {answer.text}")
+    phone.hang_up()
+    stage.show_log(reason="ok")
+
+
+def act_three(stage):
+    """Issuer, authority and gateway as three processes, and the authority killed"""
+    (stage.folder / "authority.yaml").write_text(AUTHORITY % 0)
+    authority = stage.start([stage.stagate, "run", "-c", "authority.yaml"], "authority.log")
+    address = authority.ready["sta"][0]
+    (stage.folder / "authority.yaml").write_text(AUTHORITY % int(address.rsplit(":", 1)[1]))
+    (stage.folder / "gateway.yaml").write_text(GATEWAY % (address, stage.mail.ready["listeners"][0]))
+    gateway = stage.start([stage.stagate, "run", "-c", "gateway.yaml"], "gateway.log")
+    print(f"  gateway  knows http://{address}, and has learnt that this is {gateway.ready['authorities'][0]}")
+    status, answer = lab_http("POST", address, "/scripts/ctxsta.dll", REQUEST_TICKET.encode(),
+                              headers={"Content-Type": "text/xml"})
+    ticket = ";40;STA7E57;" + answer.split("<Ticket>")[1].split("</Ticket>")[0]
+    print(f"  issuer   RequestTicket for bob: {status}, ticket {ticket[:24]}...")
+    print(f"  authority {authority.wait('sta', message='RequestTicket')['result']}")
+
+    def goes(reason):
+        phone = Phone(gateway, ticket)
+        code = phone.by_socks()
+        say_phone(f"SOCKS5 CONNECT with the ticket as destination: reply {code}")
+        phone.hang_up()
+        stage.show_log(gateway, reason=reason)
+
+    goes("ok")
+    authority.process.kill()
+    authority.process.wait()
+    print("  authority is killed")
+    goes("authority_down")
+    authority = stage.start([stage.stagate, "run", "-c", "authority.yaml"], "authority2.log")
+    print("  authority is there again, with the tickets it acknowledged")
+    time.sleep(0.2)  # the time for which the gateway bypasses an authority that failed
+    goes("ok")
+
+
+ACTS = {"sync": act_sync, "ping": act_ping, "host": act_host, "expired": act_expired, "floor": act_floor,
+        "signin": act_signin, "week": act_week, "three": act_three}
 
 
 def main():
