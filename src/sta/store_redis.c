@@ -101,7 +101,7 @@ const char *redis_error_detail(const char *text, size_t len, bool *lasting)
 void redis_note(struct redis *r, const char *down)
 {
     const char *before = atomic_exchange(&r->down, down);
-    if (before == down || (before == NULL) == (down == NULL))
+    if ((before == NULL) == (down == NULL) || (before == down_yet && down == NULL))
         return;
     struct log_line l;
     char text[HOSTPORT_TEXT];
