@@ -44,6 +44,7 @@ static const struct store_ops *find_scheme(const char *url, char *why, size_t wh
 static void store_free(struct store *s)
 {
     s->ops->close(s->backend);
+    store_watch_deinit(s);
     pthread_mutex_destroy(&s->mutex);
     free(s->url);
     free(s);
@@ -70,6 +71,7 @@ int store_open(struct store **out, const char *url, const struct store_options *
     s->backend = backend;
     s->ops = ops;
     pthread_mutex_init(&s->mutex, NULL);
+    store_watch_init(s);
     store_configure(s, &o);
     s->purge_every_ms = o.purge_every_ms ? o.purge_every_ms : PURGE_EVERY_MS;
     rc = ops->run ? 0 : store_thread_start(s); /* a store elsewhere tidies up there */
@@ -184,7 +186,12 @@ int64_t store_sweep(struct store *s, enum store_sweep what, const char *user, in
     op.has_user = user != NULL;
     if (user)
         store_user_key(op.user_key, user, strlen(user));
-    run_one(s, &op);
+    struct store_progress p = {0};
+    if (s->ops->run)
+        s->ops->run(s->backend, &op);
+    else
+        while (!store_sweep_some(s, &op, &p))
+            continue;
     return op.rc < 0 ? op.rc : op.count;
 }
 
@@ -233,36 +240,20 @@ int store_get(struct store *s, const uint8_t hash[RECORD_HASH], struct record **
 
 int64_t store_purge(struct store *s, int64_t now_ms, size_t limit)
 {
-    if (s->ops->run) {
-        struct store_op op = op_for(s, STORE_PURGE, NULL, now_ms);
-        op.query.limit = limit;
-        run_one(s, &op);
-        return op.rc < 0 ? op.rc : op.count;
-    }
-    int64_t total = 0, ended_ms = now_ms - atomic_load(&s->tombstone_ms);
-    size_t place = 0;
-    do {
-        size_t want = STORE_PURGE_MAX;
-        if (limit > 0 && limit - (size_t)total < want)
-            want = limit - (size_t)total;
-        int64_t n = s->ops->purge(s->backend, ended_ms, want, &place);
-        if (n < 0)
-            return n;
-        total += n;
-    } while (place != 0 && (limit == 0 || (size_t)total < limit));
-    return total;
+    struct store_op op = op_for(s, STORE_PURGE, NULL, now_ms);
+    struct store_progress p = {0};
+    op.query.limit = limit;
+    if (s->ops->run)
+        s->ops->run(s->backend, &op);
+    else
+        while (!store_purge_some(s, &op, &p))
+            continue;
+    return op.rc < 0 ? op.rc : op.count;
 }
 
 /* ---- walking ---- */
 
-bool store_prefix_matches(const struct store_prefix *p, const uint8_t hash[RECORD_HASH])
-{
-    size_t whole = p->digits / 2;
-    return memcmp(p->bytes, hash, whole) == 0 &&
-           (p->digits % 2 == 0 || p->bytes[whole] >> 4 == hash[whole] >> 4);
-}
-
-static int parse_prefix(struct store_prefix *p, const char *text)
+int store_parse_prefix(struct store_prefix *p, const char *text)
 {
     size_t n = strlen(text);
     if (n < 4 || n > (size_t)2 * RECORD_HASH)
@@ -282,7 +273,7 @@ int store_check_query(const struct store_query *q)
     struct store_prefix unused;
     if (q->limit < 1 || q->limit > STORE_PAGE_MAX || (q->user && q->has_after))
         return ERR_SYNTAX;
-    return q->fingerprint ? parse_prefix(&unused, q->fingerprint) : 0;
+    return q->fingerprint ? store_parse_prefix(&unused, q->fingerprint) : 0;
 }
 
 static int visit_find(void *owner, const uint8_t hash[RECORD_HASH], const uint8_t *data, size_t len)
@@ -297,13 +288,13 @@ static int visit_find(void *owner, const uint8_t hash[RECORD_HASH], const uint8_
 int store_find(struct store *s, const char *fingerprint, struct record **out)
 {
     struct store_prefix prefix;
-    int rc = parse_prefix(&prefix, fingerprint);
+    int rc = store_parse_prefix(&prefix, fingerprint);
     if (rc < 0)
         return rc;
     if (s->ops->run)
         return find_elsewhere(s, fingerprint, out);
     struct record *found = NULL;
-    rc = s->ops->scan(s->backend, &prefix, visit_find, &found);
+    rc = s->ops->scan(s->backend, &prefix, NULL, 2, visit_find, &found);
     if (rc < 0) {
         free(found);
         return rc;
@@ -354,5 +345,5 @@ int store_list(struct store *s, int (*each)(void *owner, const struct record *r)
     if (s->ops->run)
         return list_elsewhere(s, each, owner);
     struct lister l = {.each = each, .owner = owner};
-    return s->ops->scan(s->backend, &all, visit_list, &l);
+    return s->ops->scan(s->backend, &all, NULL, 0, visit_list, &l);
 }

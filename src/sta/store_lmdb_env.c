@@ -13,11 +13,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
 
-#define FORMAT_TEXT "stagate-tickets 1"
+#define FORMAT_TEXT "stagate-tickets 2"
+#define FORMAT_OLD  "stagate-tickets 1" /* without the indexes by user and the notes of ends */
 /* Each loop's client holds a reader slot for good, commands one for moments. The first process to open a
  * folder decides. */
 #define READERS_MAX 1024
@@ -31,6 +33,7 @@ int lmdb_failed(struct lmdb_env *env, const char *action, int rc)
 {
     if (rc == MDB_MAP_FULL || rc == MDB_TXN_FULL || rc == ENOSPC || rc == EDQUOT || rc == EFBIG)
         return ERR_STORE_FULL;
+    atomic_store(&env->failing, true);
     if (store_log_due(&env->logged_ms)) {
         struct log_line l;
         log_begin(&l, LOG_ERROR, "ticket_store_failed");
@@ -40,6 +43,13 @@ int lmdb_failed(struct lmdb_env *env, const char *action, int rc)
         log_end(&l);
     }
     return ERR_STORE;
+}
+
+void lmdb_succeeded(struct lmdb_env *env)
+{
+    if (atomic_load_explicit(&env->failing,
+                             memory_order_relaxed)) /* on the way of every redemption: no write */
+        atomic_store(&env->failing, false);
 }
 
 /* For opening: why is "lmdb: WHAT PATH: CAUSE". */
@@ -133,64 +143,101 @@ static void lock_folder(int fd, int how)
 
 /* ---- the environment ---- */
 
-/* Writes the format's name into a new environment, or recognises it. 0 or an LMDB code; why filled where that
- * code says too little. */
-static int check_format(MDB_txn *txn, const char *path, char *why, size_t why_cap)
+static bool is_text(const MDB_val *v, const char *text)
 {
-    char key_text[] = "format", format_text[] = FORMAT_TEXT;
-    MDB_val key = {.mv_size = strlen(key_text), .mv_data = key_text};
-    MDB_val format = {.mv_size = strlen(format_text), .mv_data = format_text}, found;
-    MDB_dbi main_db, meta;
+    return v->mv_size == strlen(text) && memcmp(v->mv_data, text, v->mv_size) == 0;
+}
+
+/* Writes the format's name into a new environment, or recognises it; *old: it is what an earlier version
+ * wrote. 0 or an LMDB code; why filled where that code says too little. */
+static int check_format(struct lmdb_env *env, MDB_txn *txn, bool *old, const char *path, char *why,
+                        size_t why_cap)
+{
+    MDB_val key = lmdb_val("format", 6), format = lmdb_val(FORMAT_TEXT, strlen(FORMAT_TEXT)), found;
+    MDB_dbi main_db;
     MDB_stat stat;
 
+    *old = false;
     int rc = mdb_dbi_open(txn, NULL, 0, &main_db);
     if (rc == 0)
         rc = mdb_stat(txn, main_db, &stat);
     if (rc != 0)
         return rc;
     if (stat.ms_entries == 0) {
-        rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &meta);
-        return rc == 0 ? mdb_put(txn, meta, &key, &format, 0) : rc;
+        rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &env->meta);
+        return rc == 0 ? mdb_put(txn, env->meta, &key, &format, 0) : rc;
     }
-    rc = mdb_dbi_open(txn, "meta", 0, &meta);
+    rc = mdb_dbi_open(txn, "meta", 0, &env->meta);
     if (rc == 0)
-        rc = mdb_get(txn, meta, &key, &found);
+        rc = mdb_get(txn, env->meta, &key, &found);
     if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) {
         snprintf(why, why_cap,
                  "lmdb: %s holds another program's data: give the tickets a folder of their own", path);
         return rc;
     }
-    if (rc == 0 &&
-        (found.mv_size != format.mv_size || memcmp(found.mv_data, format.mv_data, found.mv_size) != 0)) {
-        snprintf(why, why_cap, "lmdb: %s is in format \"%.*s\", this version knows only \"%s\"", path,
+    *old = rc == 0 && is_text(&found, FORMAT_OLD);
+    if (*old)
+        return mdb_put(txn, env->meta, &key, &format, 0);
+    if (rc == 0 && !is_text(&found, FORMAT_TEXT)) {
+        snprintf(why, why_cap, "lmdb: %s is in format \"%.*s\", this version knows only up to \"%s\"", path,
                  found.mv_size > 64 ? 64 : (int)found.mv_size, (char *)found.mv_data, FORMAT_TEXT);
         return MDB_INCOMPATIBLE;
     }
     return rc;
 }
 
-/* Recognises or creates the databases, in one transaction. 0 or ERR_STORE with why filled. */
+/* In one transaction, which is the caller's to end. */
+static int open_in(struct lmdb_env *env, MDB_txn *txn, const char *path, char *why, size_t why_cap)
+{
+    const struct {
+        const char *name;
+        MDB_dbi *dbi;
+    } databases[] = {{"tickets", &env->tickets},
+                     {"ends", &env->ends},
+                     {"owners", &env->owners},
+                     {"past", &env->past},
+                     {"ended", &env->ended}};
+    bool old;
+    int rc = check_format(env, txn, &old, path, why, why_cap);
+    for (size_t i = 0; rc == 0 && i < sizeof databases / sizeof databases[0]; i++)
+        rc = mdb_dbi_open(txn, databases[i].name, MDB_CREATE, databases[i].dbi);
+    if (rc == 0 && old)
+        rc = lmdb_owners_build(env, txn, clock_wall_ms());
+    return rc;
+}
+
+/* Recognises or creates the databases, in one transaction: killed in between, all is as before. 0 or
+ * ERR_STORE with why filled. */
 static int open_databases(struct lmdb_env *env, bool fresh, const char *path, char *why, size_t why_cap)
 {
     MDB_txn *txn;
-    int rc = mdb_txn_begin(env->mdb, NULL, 0, &txn);
-    if (rc != 0)
-        return refuse(why, why_cap, "cannot read", path, rc);
-    why[0] = '\0';
-    rc = check_format(txn, path, why, why_cap);
-    if (rc == 0)
-        rc = mdb_dbi_open(txn, "tickets", MDB_CREATE, &env->tickets);
-    if (rc == 0)
-        rc = mdb_dbi_open(txn, "ends", MDB_CREATE, &env->ends);
-    if (rc != 0) {
-        mdb_txn_abort(txn);
-        return why[0] ? ERR_STORE : refuse(why, why_cap, "cannot read", path, rc);
+    MDB_envinfo info;
+    for (;;) {
+        int rc = mdb_txn_begin(env->mdb, NULL, 0, &txn);
+        if (rc != 0)
+            return refuse(why, why_cap, "cannot read", path, rc);
+        why[0] = '\0';
+        rc = open_in(env, txn, path, why, why_cap);
+        bool opened = rc == 0;
+        if (opened)
+            rc = mdb_txn_commit(txn);
+        else
+            mdb_txn_abort(txn);
+        if (rc ==
+            MDB_MAP_FULL) { /* no room for the indexes of an old store: the ceiling has to give way once */
+            size_t page = (size_t)sysconf(_SC_PAGESIZE);
+            mdb_env_info(env->mdb, &info);
+            rc = mdb_env_set_mapsize(env->mdb, info.me_mapsize + info.me_mapsize / 4 / page * page);
+            if (rc == 0)
+                continue;
+        }
+        if (rc == 0 && fresh &&
+            fsync(env->folder) < 0) /* the files' names are to be as durable as what is in them */
+            rc = errno;
+        if (rc == 0 || why[0])
+            return rc == 0 ? 0 : ERR_STORE;
+        return refuse(why, why_cap, opened ? "cannot write" : "cannot read", path, rc);
     }
-    rc = mdb_txn_commit(txn);
-    if (rc == 0 && fresh &&
-        fsync(env->folder) < 0) /* the files' names are to be as durable as what is in them */
-        rc = errno;
-    return rc == 0 ? 0 : refuse(why, why_cap, "cannot write", path, rc);
 }
 
 /* Reading behind the end of a file through a map kills the process: look before. */
@@ -225,7 +272,7 @@ static int open_environment(struct lmdb_env *env, const char *path, const struct
     int rc = mdb_env_create(&env->mdb);
     if (rc != 0)
         return refuse(why, why_cap, "cannot open", path, rc);
-    mdb_env_set_maxdbs(env->mdb, 3);
+    mdb_env_set_maxdbs(env->mdb, 6);
     mdb_env_set_maxreaders(env->mdb, READERS_MAX);
     mdb_env_set_mapsize(env->mdb, map_size(options));
     rc = mdb_env_open(env->mdb, path, MDB_NOTLS, 0600);
@@ -323,7 +370,7 @@ int lmdb_env_open(struct store_backend **out, const char *path, const struct sto
 
 void lmdb_env_close(struct store_backend *b)
 {
-    struct lmdb_env *env = (struct lmdb_env *)(void *)b; /* its first member */
+    struct lmdb_env *env = lmdb_env_of(b);
     pthread_mutex_lock(&open_mutex);
     if (--env->refs == 0) {
         list_remove(&env->link);

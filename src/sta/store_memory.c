@@ -1,7 +1,8 @@
-/* The memory store: a hash table under one mutex, gone with the process. Keys are SHA-256 and therefore
- * spread by themselves: the first bits choose one of a fixed number of shards, the next ones a bucket in it,
- * and buckets keep their entries sorted, so that walking the table is walking in hash order. Shards grow one
- * by one; none is large enough for that to be felt on a loop.
+/* The memory store: a hash table under one mutex, gone with the process; the tickets by user and by end are
+ * in store_memory_owners.c. Keys are SHA-256 and therefore spread by themselves: the first bits choose one of
+ * a fixed number of shards, the next ones a bucket in it, and buckets keep their entries sorted, so that
+ * walking the table is walking in hash order. Shards grow one by one; none is large enough for that to be
+ * felt on a loop.
  *
  * Entries never change: a ticket that ends gets a new one. A walk counts references and so sees one moment's
  * state.
@@ -13,39 +14,11 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "store_impl.h"
+#include "store_memory.h"
 
-#define SHARD_BITS 10
-#define SHARDS     ((size_t)1 << SHARD_BITS)
 #define BITS_FIRST 2 /* of a shard's first bucket array */
-
-struct entry {
-    struct entry *next;
-    int64_t end_ms;
-    uint32_t refs;
-    uint32_t len;
-    uint8_t hash[RECORD_HASH];
-    uint8_t data[];
-};
-
-struct shard {
-    struct entry **buckets; /* owned, 1 << bits of them; NULL while empty */
-    uint32_t count;
-    uint32_t bits;
-};
-
-struct memory {
-    struct store_backend base;
-    pthread_mutex_t mutex; /* guards what follows */
-    size_t bytes;
-    size_t max_bytes;
-    struct shard shards[SHARDS];
-};
-
-static struct memory *memory_of(struct store_backend *b)
-{
-    return (struct memory *)(void *)b; /* its first member */
-}
+/* What a walk looks at before it lets loops go on. */
+#define PICK_LOOKS 2000
 
 static int memory_open(struct store_backend **out, const char *path, const struct store_options *options,
                        char *why, size_t why_cap)
@@ -69,83 +42,93 @@ static int memory_open(struct store_backend **out, const char *path, const struc
 static void memory_close(struct store_backend *b)
 {
     struct memory *m = memory_of(b);
-    for (size_t i = 0; i < SHARDS; i++) {
-        struct shard *sh = &m->shards[i];
-        for (size_t j = 0; sh->buckets && j < (size_t)1 << sh->bits; j++)
-            for (struct entry *e = sh->buckets[j], *next; e != NULL; e = next) {
+    for (size_t i = 0; i < MEMORY_SHARDS; i++) {
+        struct memory_table *t = &m->shards[i].tickets;
+        for (size_t j = 0; t->buckets && j < (size_t)1 << t->bits; j++)
+            for (struct memory_entry *e = t->buckets[j], *next; e != NULL; e = next) {
                 next = e->next;
                 free(e);
             }
-        free(sh->buckets);
+        free(t->buckets);
+        free(m->shards[i].owners.buckets);
     }
+    free(m->order);
     pthread_mutex_destroy(&m->mutex);
     free(m);
 }
 
 /* ---- the table; the mutex is held ---- */
 
-static uint64_t first_bits(const uint8_t hash[RECORD_HASH])
+static struct memory_table *table_of(struct memory *m, const uint8_t hash[RECORD_HASH])
 {
-    uint64_t n = 0;
-    for (size_t i = 0; i < 8; i++)
-        n = n << 8 | hash[i];
-    return n;
+    return &memory_shard_of(m, memory_bits(hash))->tickets;
 }
 
-static struct shard *shard_of(struct memory *m, const uint8_t hash[RECORD_HASH])
+/* Of a table that has buckets. */
+static size_t bucket_of(const struct memory_table *t, const uint8_t hash[RECORD_HASH])
 {
-    return &m->shards[first_bits(hash) >> (64 - SHARD_BITS)];
+    return (size_t)(memory_bits(hash) << MEMORY_SHARD_BITS >> (64 - t->bits));
 }
 
-/* The link that points, or would point, to the entry. The shard has buckets. */
-static struct entry **slot_of(struct shard *sh, const uint8_t hash[RECORD_HASH])
+/* The link that points, or would point, to the entry. The table has buckets. */
+static struct memory_entry **slot_of(struct memory_table *t, const uint8_t hash[RECORD_HASH])
 {
-    struct entry **slot = &sh->buckets[first_bits(hash) << SHARD_BITS >> (64 - sh->bits)];
+    struct memory_entry **slot = &t->buckets[bucket_of(t, hash)];
     while (*slot != NULL && memcmp((*slot)->hash, hash, RECORD_HASH) < 0)
         slot = &(*slot)->next;
     return slot;
 }
 
-static struct entry **find_entry(struct memory *m, const uint8_t hash[RECORD_HASH])
+static struct memory_entry **find_entry(struct memory *m, const uint8_t hash[RECORD_HASH])
 {
-    struct shard *sh = shard_of(m, hash);
-    if (sh->buckets == NULL)
+    struct memory_table *t = table_of(m, hash);
+    if (t->buckets == NULL)
         return NULL;
-    struct entry **slot = slot_of(sh, hash);
+    struct memory_entry **slot = slot_of(t, hash);
     return *slot != NULL && memcmp((*slot)->hash, hash, RECORD_HASH) == 0 ? slot : NULL;
 }
 
-static void grow_shard(struct shard *sh)
+static void grow_table(struct memory_table *t)
 {
-    struct shard bigger = {.bits = sh->buckets ? sh->bits + 1 : BITS_FIRST, .count = sh->count};
+    struct memory_table bigger = {.bits = t->buckets ? t->bits + 1 : BITS_FIRST, .count = t->count};
     bigger.buckets = mem_zalloc(sizeof *bigger.buckets << bigger.bits);
-    for (size_t i = 0; sh->buckets && i < (size_t)1 << sh->bits; i++)
-        for (struct entry *e = sh->buckets[i], *next; e != NULL; e = next) {
+    for (size_t i = 0; t->buckets && i < (size_t)1 << t->bits; i++)
+        for (struct memory_entry *e = t->buckets[i], *next; e != NULL; e = next) {
             next = e->next;
-            struct entry **slot = slot_of(&bigger, e->hash);
+            struct memory_entry **slot = slot_of(&bigger, e->hash);
             e->next = *slot;
             *slot = e;
         }
-    free(sh->buckets);
-    *sh = bigger;
+    free(t->buckets);
+    *t = bigger;
 }
 
-static void unref(struct memory *m, struct entry *e)
+/* With its share of the buckets and of the heap. */
+static size_t entry_bytes(size_t len)
+{
+    return offsetof(struct memory_entry, data) + len + 3 * sizeof(void *);
+}
+
+static void unref(struct memory *m, struct memory_entry *e)
 {
     if (--e->refs > 0)
         return;
-    m->bytes -= sizeof *e + e->len;
+    m->bytes -= entry_bytes(e->len);
     free(e);
 }
 
-static struct entry *entry_new(struct memory *m, const uint8_t hash[RECORD_HASH], const uint8_t *data,
-                               size_t len, int64_t end_ms)
+static struct memory_entry *entry_new(struct memory *m, const uint8_t hash[RECORD_HASH], const uint8_t *data,
+                                      size_t len, const struct store_place *place)
 {
-    struct entry *e = mem_alloc(sizeof *e + len);
-    *e = (struct entry){.end_ms = end_ms, .refs = 1, .len = (uint32_t)len};
+    struct memory_entry *e = mem_alloc(offsetof(struct memory_entry, data) + len);
+    e->user = memory_bits(place->user_key);
+    e->device = memory_bits(place->device_key);
+    e->end_ms = place->end_ms;
+    e->refs = 1;
+    e->len = (uint16_t)len;
     memcpy(e->hash, hash, RECORD_HASH);
     memcpy(e->data, data, len);
-    m->bytes += sizeof *e + len;
+    m->bytes += entry_bytes(len);
     return e;
 }
 
@@ -174,7 +157,7 @@ static int memory_lookup(struct store_backend *b, struct store_txn *t, const uin
                          const uint8_t **data, size_t *len)
 {
     (void)t;
-    struct entry **slot = find_entry(memory_of(b), hash);
+    struct memory_entry **slot = find_entry(memory_of(b), hash);
     if (slot == NULL)
         return ERR_NOT_FOUND;
     *data = (*slot)->data;
@@ -183,38 +166,70 @@ static int memory_lookup(struct store_backend *b, struct store_txn *t, const uin
 }
 
 static int memory_insert(struct store_backend *b, struct store_txn *t, const uint8_t hash[RECORD_HASH],
-                         const uint8_t *data, size_t len, int64_t end_ms)
+                         const uint8_t *data, size_t len, const struct store_place *place)
 {
     struct memory *m = memory_of(b);
     (void)t;
     if (find_entry(m, hash) != NULL)
         return ERR_EXISTS;
-    if (m->bytes + sizeof(struct entry) + len > m->max_bytes)
+    if (m->bytes + entry_bytes(len) > m->max_bytes)
         return ERR_STORE_FULL;
-    struct shard *sh = shard_of(m, hash);
-    if (sh->buckets == NULL || sh->count >= (size_t)1 << sh->bits)
-        grow_shard(sh);
-    struct entry *e = entry_new(m, hash, data, len, end_ms);
-    struct entry **slot = slot_of(sh, hash);
+    struct memory_table *table = table_of(m, hash);
+    if (table->buckets == NULL || table->count >= (size_t)1 << table->bits)
+        grow_table(table);
+    struct memory_entry *e = entry_new(m, hash, data, len, place);
+    struct memory_entry **slot = slot_of(table, hash);
     e->next = *slot;
     *slot = e;
-    sh->count++;
+    table->count++;
+    memory_owners_add(m, e, place->live);
     return 0;
 }
 
 static int memory_replace(struct store_backend *b, struct store_txn *t, const uint8_t hash[RECORD_HASH],
-                          const uint8_t *data, size_t len, int64_t old_end_ms, int64_t end_ms)
+                          const uint8_t *data, size_t len, const struct store_place *old_place,
+                          const struct store_place *place)
 {
     struct memory *m = memory_of(b);
-    struct entry **slot = find_entry(m, hash);
+    struct memory_entry **slot = find_entry(m, hash);
     (void)t;
-    (void)old_end_ms;
+    (void)old_place;
     assert(slot != NULL);
-    struct entry *old = *slot, *e = entry_new(m, hash, data, len, end_ms);
+    struct memory_entry *old = *slot, *e = entry_new(m, hash, data, len, place);
     e->next = old->next;
     *slot = e;
+    memory_owners_remove(m, old);
+    memory_owners_add(m, e, place->live);
     unref(m, old);
     return 0;
+}
+
+/* In hash order, whoever's they are: a user's chain changes between the calls. */
+static int memory_pick(struct store_backend *b, struct store_txn *t, const uint8_t *user_key,
+                       struct store_cursor *cursor, size_t limit, uint8_t (*hashes)[RECORD_HASH])
+{
+    struct memory *m = memory_of(b);
+    uint64_t user = user_key ? memory_bits(user_key) : 0;
+    size_t n = 0, looks = 0;
+    (void)t;
+    size_t first = cursor->len > 0 ? memory_bits(cursor->key) >> (64 - MEMORY_SHARD_BITS) : 0;
+    for (size_t i = first; i < MEMORY_SHARDS; i++) {
+        struct memory_table *table = &m->shards[i].tickets;
+        size_t j = i == first && cursor->len > 0 && table->buckets ? bucket_of(table, cursor->key) : 0;
+        for (; table->buckets && j < (size_t)1 << table->bits; j++)
+            for (struct memory_entry *e = table->buckets[j]; e != NULL; e = e->next) {
+                if (cursor->len > 0 && memcmp(e->hash, cursor->key, RECORD_HASH) <= 0)
+                    continue;
+                if (n == limit || looks++ == PICK_LOOKS)
+                    return (int)n;
+                memcpy(cursor->key, e->hash, RECORD_HASH);
+                cursor->len = RECORD_HASH;
+                if (e->order != 0 && (user_key == NULL || e->user == user))
+                    memcpy(hashes[n++], e->hash, RECORD_HASH);
+            }
+    }
+    cursor->done = true;
+    return (int)n;
 }
 
 /* ---- reading ---- */
@@ -226,7 +241,7 @@ static int memory_get(struct store_backend *b, struct store_reader *r, const uin
     int rc = ERR_NOT_FOUND;
     (void)r;
     pthread_mutex_lock(&m->mutex);
-    struct entry **slot = find_entry(m, hash);
+    struct memory_entry **slot = find_entry(m, hash);
     if (slot != NULL) {
         *out = record_decode(hash, (*slot)->data, (*slot)->len);
         rc = *out ? 0 : ERR_STORE;
@@ -236,72 +251,113 @@ static int memory_get(struct store_backend *b, struct store_reader *r, const uin
 }
 
 struct snapshot {
-    struct entry **entries;
+    struct memory_entry **entries;
     size_t count;
     size_t cap;
 };
 
-static void collect(struct shard *sh, const struct store_prefix *prefix, struct snapshot *snap)
+static void collect(void *owner, struct memory_entry *e)
 {
-    for (size_t i = 0; sh->buckets && i < (size_t)1 << sh->bits; i++)
-        for (struct entry *e = sh->buckets[i]; e != NULL; e = e->next) {
-            if (!store_prefix_matches(prefix, e->hash))
-                continue;
-            if (snap->count == snap->cap) {
-                snap->cap = snap->cap ? 2 * snap->cap : 64;
-                snap->entries = mem_realloc(snap->entries, snap->cap * sizeof *snap->entries);
-            }
-            e->refs++;
-            snap->entries[snap->count++] = e;
+    struct snapshot *snap = owner;
+    if (snap->count == snap->cap) {
+        snap->cap = snap->cap ? 2 * snap->cap : 64;
+        snap->entries = mem_realloc(snap->entries, snap->cap * sizeof *snap->entries);
+    }
+    e->refs++;
+    snap->entries[snap->count++] = e;
+}
+
+static void collect_table(const struct memory_table *t, const struct store_prefix *prefix,
+                          const uint8_t *after, size_t limit, struct snapshot *snap)
+{
+    size_t i = after && t->buckets ? bucket_of(t, after) : 0;
+    for (; t->buckets && i < (size_t)1 << t->bits; i++)
+        for (struct memory_entry *e = t->buckets[i]; e != NULL; e = e->next) {
+            if (limit > 0 && snap->count == limit)
+                return;
+            if (store_prefix_matches(prefix, e->hash) &&
+                (after == NULL || memcmp(e->hash, after, RECORD_HASH) > 0))
+                collect(snap, e);
         }
 }
 
-static int memory_scan(struct store_backend *b, const struct store_prefix *prefix, store_visit *visit,
-                       void *owner)
+static int show(struct memory *m, struct snapshot *snap, store_visit *visit, void *owner)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < snap->count; i++)
+        rc = visit(owner, snap->entries[i]->hash, snap->entries[i]->data, snap->entries[i]->len);
+
+    pthread_mutex_lock(&m->mutex);
+    for (size_t i = 0; i < snap->count; i++)
+        unref(m, snap->entries[i]);
+    pthread_mutex_unlock(&m->mutex);
+    free(snap->entries);
+    return rc;
+}
+
+static int memory_scan(struct store_backend *b, const struct store_prefix *prefix, const uint8_t *after,
+                       size_t limit, store_visit *visit, void *owner)
 {
     struct memory *m = memory_of(b);
     struct snapshot snap = {0};
-    size_t first = 0, last = SHARDS - 1;
-    if (prefix->digits * 4 >= SHARD_BITS)
-        first = last = (size_t)(shard_of(m, prefix->bytes) - m->shards);
+    size_t first = 0, last = MEMORY_SHARDS - 1;
+    if (prefix->digits * 4 >= MEMORY_SHARD_BITS)
+        first = last = (size_t)(memory_shard_of(m, memory_bits(prefix->bytes)) - m->shards);
+    size_t from = after ? (size_t)(memory_shard_of(m, memory_bits(after)) - m->shards) : 0;
 
     pthread_mutex_lock(&m->mutex);
-    for (size_t i = first; i <= last; i++)
-        collect(&m->shards[i], prefix, &snap);
+    for (size_t i = from > first ? from : first; i <= last; i++)
+        collect_table(&m->shards[i].tickets, prefix, i == from ? after : NULL, limit, &snap);
     pthread_mutex_unlock(&m->mutex);
+    return show(m, &snap, visit, owner);
+}
 
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < snap.count; i++)
-        rc = visit(owner, snap.entries[i]->hash, snap.entries[i]->data, snap.entries[i]->len);
+static int compare_newest_first(const void *a, const void *b)
+{
+    const struct memory_entry *x = *(struct memory_entry *const *)a, *y = *(struct memory_entry *const *)b;
+    struct record_view v = {0}, w = {0};
+    record_peek(&v, x->data, x->len);
+    record_peek(&w, y->data, y->len);
+    if (v.issued_ms != w.issued_ms)
+        return v.issued_ms < w.issued_ms ? 1 : -1;
+    return memcmp(y->hash, x->hash, RECORD_HASH);
+}
 
+static int memory_scan_user(struct store_backend *b, const uint8_t user_key[STORE_KEY], store_visit *visit,
+                            void *owner)
+{
+    struct memory *m = memory_of(b);
+    struct snapshot snap = {0};
     pthread_mutex_lock(&m->mutex);
-    for (size_t i = 0; i < snap.count; i++)
-        unref(m, snap.entries[i]);
+    memory_owners_each(m, memory_bits(user_key), true, collect, &snap);
+    memory_owners_each(m, memory_bits(user_key), false, collect, &snap);
     pthread_mutex_unlock(&m->mutex);
-    free(snap.entries);
-    return rc;
+    if (snap.count > 0)
+        qsort(snap.entries, snap.count, sizeof *snap.entries, compare_newest_first);
+    return show(m, &snap, visit, owner);
 }
 
 /* ---- purging ---- */
 
-static size_t purge_shard(struct memory *m, struct shard *sh, int64_t ended_ms, size_t limit)
+static size_t purge_table(struct memory *m, struct memory_table *t, int64_t ended_ms, size_t limit)
 {
     size_t n = 0;
-    for (size_t i = 0; sh->buckets && i < (size_t)1 << sh->bits; i++)
-        for (struct entry **slot = &sh->buckets[i]; *slot != NULL && n < limit;) {
-            struct entry *e = *slot;
+    for (size_t i = 0; t->buckets && i < (size_t)1 << t->bits; i++)
+        for (struct memory_entry **slot = &t->buckets[i]; *slot != NULL && n < limit;) {
+            struct memory_entry *e = *slot;
             if (e->end_ms > ended_ms) {
                 slot = &e->next;
                 continue;
             }
             *slot = e->next;
+            memory_owners_remove(m, e);
             unref(m, e);
             n++;
         }
-    sh->count -= (uint32_t)n;
-    if (sh->count == 0) {
-        free(sh->buckets);
-        *sh = (struct shard){0};
+    t->count -= (uint32_t)n;
+    if (t->count == 0) {
+        free(t->buckets);
+        *t = (struct memory_table){0};
     }
     return n;
 }
@@ -311,9 +367,9 @@ static int64_t memory_purge(struct store_backend *b, int64_t ended_ms, size_t li
 {
     struct memory *m = memory_of(b);
     size_t n = 0, i = *place > 0 ? *place - 1 : 0;
-    for (; i < SHARDS; i++) {
+    for (; i < MEMORY_SHARDS; i++) {
         pthread_mutex_lock(&m->mutex);
-        n += purge_shard(m, &m->shards[i], ended_ms, limit - n);
+        n += purge_table(m, &m->shards[i].tickets, ended_ms, limit - n);
         pthread_mutex_unlock(&m->mutex);
         if (n == limit) {
             *place = i + 1; /* this shard may hold more */
@@ -332,11 +388,17 @@ const struct store_ops store_memory_ops = {
     .close = memory_close,
     .get = memory_get,
     .scan = memory_scan,
+    .scan_user = memory_scan_user,
     .begin = memory_begin,
     .commit = memory_commit,
     .abort = memory_abort,
     .lookup = memory_lookup,
     .insert = memory_insert,
     .replace = memory_replace,
+    .census = memory_census,
+    .total = memory_total,
+    .first_to_end = memory_first_to_end,
+    .retire = memory_retire,
+    .pick = memory_pick,
     .purge = memory_purge,
 };

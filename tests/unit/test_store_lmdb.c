@@ -129,8 +129,8 @@ START_TEST(refuses_what_is_not_its_own)
                  {NULL, "meta", "data", "holds another program's data"},
                  {"other", "some", "data", "holds another program's data"},
                  {"meta", "some", "data", "holds another program's data"},
-                 {"meta", "format", "stagate-tickets 2",
-                  "is in format \"stagate-tickets 2\", this version knows only"}};
+                 {"meta", "format", "stagate-tickets 3",
+                  "is in format \"stagate-tickets 3\", this version knows only"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char name[16];
         snprintf(name, sizeof name, "foreign%zu", i);
