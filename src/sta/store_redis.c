@@ -339,7 +339,7 @@ static bool greet(struct redis *r, uint64_t deadline_ms, const char **detail)
         disconnect(r, *detail);
         return false;
     }
-    for (unsigned i = 0; good && redis_greeting(r, i, secret ? &password : NULL, &a); i++) {
+    for (unsigned i = 0; good && redis_greeting(r, i, secret ? &password : NULL, false, &a); i++) {
         redisReply *reply = ask(r, &a, deadline_ms, detail);
         good = reply != NULL && reply->type != REDIS_REPLY_ERROR;
         if (reply != NULL && !good) {

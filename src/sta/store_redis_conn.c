@@ -391,7 +391,7 @@ static void greet(struct redis_conn *c)
     assert(rc == 0);
     (void)rc;
     struct redis_args a;
-    for (unsigned i = 0; redis_greeting(c->redis, i, secret ? &password : NULL, &a); i++) {
+    for (unsigned i = 0; redis_greeting(c->redis, i, secret ? &password : NULL, true, &a); i++) {
         c->greeting[i] = (struct redis_call){.done = on_greeted, .owner = c};
         add_call(c, &c->greeting[i], &a);
         c->greeting_left++;

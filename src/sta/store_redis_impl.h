@@ -128,8 +128,9 @@ void redis_scripts_deinit(struct redis_script scripts[REDIS_SCRIPTS]);
 extern const char redis_script_probe[];
 
 /* What a new connection has to say first, step by step from 0; false: nothing more. The answer to each must
- * not be an error. *p is lent to a. */
-bool redis_greeting(const struct redis *r, unsigned step, const struct redis_password *p,
+ * not be an error. *p is lent to a. scripts: they are loaded too, else each goes along with the first
+ * operation that the server does not know. */
+bool redis_greeting(const struct redis *r, unsigned step, const struct redis_password *p, bool scripts,
                     struct redis_args *a);
 #define REDIS_GREETING_MAX (3 + REDIS_SCRIPTS)
 

@@ -56,7 +56,7 @@ bool redis_args_append(const struct redis_args *a, struct buf *b)
     return rc == 0;
 }
 
-bool redis_greeting(const struct redis *r, unsigned step, const struct redis_password *p,
+bool redis_greeting(const struct redis *r, unsigned step, const struct redis_password *p, bool scripts,
                     struct redis_args *a)
 {
     unsigned auth = p != NULL, select = r->database != 0;
@@ -72,7 +72,7 @@ bool redis_greeting(const struct redis *r, unsigned step, const struct redis_pas
         redis_args_begin(a, "EVAL");
         redis_args_add_text(a, redis_script_probe);
         redis_args_add_text(a, "0");
-    } else if (step - auth - select - 1 < REDIS_SCRIPTS) {
+    } else if (scripts && step - auth - select - 1 < REDIS_SCRIPTS) {
         const struct redis_script *s = &r->scripts[step - auth - select - 1];
         redis_args_begin(a, "SCRIPT");
         redis_args_add_text(a, "LOAD");

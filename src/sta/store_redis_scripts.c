@@ -112,10 +112,10 @@ static const char issue_text[] =
     "  for i = 1, n do revoke(found[i][1], found[i][2]) end\n"
     "end\n"
     "if alive(r) then\n"
-    "  local found, n = surplus(user(v), per_user, true)\n"
+    "  local found, n = surplus(device(v), per_device, false)\n" /* first: its tickets are the user's too */
     "  if n > 0 and not evict then return 2 end\n"
     "  clear(found, n)\n"
-    "  found, n = surplus(device(v), per_device, false)\n"
+    "  found, n = surplus(user(v), per_user, true)\n"
     "  if n > 0 and not evict then return 2 end\n"
     "  clear(found, n)\n"
     "  n = total == 0 and 0 or call('ZCOUNT', END, '(' .. ARGV[2], '+inf') - total + 1\n"
