@@ -370,7 +370,7 @@ static bool connect_anew(struct redis *r, uint64_t deadline_ms, const char **det
     r->context = redisConnectWithTimeout(r->host.host, r->host.port, time_left(deadline_ms));
     if (r->context == NULL)
         mem_fail();
-    if (r->context->err == 0) {
+    if (r->context->err == 0) { // cppcheck-suppress nullPointerRedundantCheck
         redisEnableKeepAlive(r->context);
         if (!greet(r, deadline_ms, detail))
             return false;
