@@ -94,7 +94,7 @@ void store_configure(struct store *s, const struct store_options *options)
 
 void store_close(struct store *s)
 {
-    assert(atomic_load(&s->clients) == 0);
+    assert(atomic_load(&s->clients) == 0 && !atomic_load(&s->watched));
     if (s->ops->run == NULL)
         store_thread_stop(s);
     store_free(s);
