@@ -29,15 +29,6 @@ static int issue_for(struct store *s, unsigned n, const char *user, const char *
     return store_issue(s, &r);
 }
 
-static enum ticket_state state_of(struct store *s, unsigned n)
-{
-    struct record r = fixture_ticket(n, TICKET_SESSION), *out = NULL;
-    ck_assert_int_eq(store_get(s, r.hash, &out), 0);
-    enum ticket_state state = out->state;
-    free(out);
-    return state;
-}
-
 /* ---- URLs and passwords ---- */
 
 static int open_rc(const char *url, const char *password_file)
@@ -245,37 +236,6 @@ START_TEST(keeps_records_as_encoded)
 }
 END_TEST
 
-START_TEST(refreshes)
-{
-    struct store *s = open_store((struct store_options){0});
-    struct record r = fixture_ticket(1, TICKET_SESSION), *out;
-    r.refresh_ms = HOUR_MS / 2;
-    ck_assert_int_eq(store_issue(s, &r), 0);
-    ck_assert_int_eq(fixture_redeem(s, 1, NOW), REDEEM_OK);
-    ck_assert_int_eq(fixture_redeem(s, 1, NOW), REDEEM_OK); /* not single use */
-    const struct {
-        int64_t now_ms, expires_ms;
-        enum redeem verdict;
-    } steps[] = {{NOW + 1, NOW + HOUR_MS, REDEEM_OK}, /* never earlier */
-                 {NOW + HOUR_MS - 1, NOW + HOUR_MS - 1 + HOUR_MS / 2, REDEEM_OK},
-                 {NOW + 2 * HOUR_MS, NOW + HOUR_MS - 1 + HOUR_MS / 2, REDEEM_EXPIRED}};
-    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
-        ck_assert_int_eq(store_refresh(s, r.hash, steps[i].now_ms, &out), steps[i].verdict);
-        ck_assert_int_eq(out->expires_ms, steps[i].expires_ms);
-        free(out);
-    }
-    r = fixture_ticket(2, TICKET_SESSION);
-    ck_assert_int_eq(store_issue(s, &r), 0);
-    ck_assert_int_eq(store_refresh(s, r.hash, NOW, &out), REDEEM_OK);
-    ck_assert_int_eq(out->state, TICKET_LIVE);
-    ck_assert_int_eq(out->refresh_ms, 0);
-    free(out);
-    ck_assert_int_eq(store_refresh(s, fixture_ticket(3, TICKET_SESSION).hash, NOW, &out), REDEEM_UNKNOWN);
-    ck_assert_ptr_null(out);
-    store_close(s);
-}
-END_TEST
-
 /* Purging leaves nothing behind, and what is not purged goes by itself an hour after its tombstone. */
 START_TEST(leaves_nothing_behind)
 {
@@ -364,174 +324,7 @@ START_TEST(reloads_scripts)
 }
 END_TEST
 
-/* ---- limits ---- */
-
-START_TEST(keeps_limits)
-{
-    static const struct {
-        const char *user, *device;
-        int rc;
-    } steps[] = {{"anna", "phone", 0},
-                 {"anna", "phone", 0},
-                 {"anna", "phone", ERR_LIMIT}, /* device */
-                 {"anna", "", 0},
-                 {"anna", "", ERR_LIMIT}, /* user */
-                 {"bert", "phone", 0},
-                 {"bert", "", 0},
-                 {"bert", "", ERR_LIMIT}, /* in all */
-                 {"carl", "phone", ERR_LIMIT},
-                 {"anna", "phone", ERR_LIMIT}};
-    struct store *s =
-        open_store((struct store_options){.limits = {.per_user = 3, .per_device = 2, .total = 5}});
-    struct record dead = fixture_ticket(99, TICKET_SESSION); /* not live: does not count */
-    dead.expires_ms = NOW - 1;
-    ck_assert_int_eq(store_issue(s, &dead), 0);
-    for (unsigned n = 0; n < sizeof steps / sizeof steps[0]; n++)
-        ck_assert_msg(issue_for(s, n, steps[n].user, steps[n].device, NOW + n) == steps[n].rc, "step %u", n);
-    ck_assert_uint_eq(fixture_count(s), 6);
-
-    ck_assert_int_eq(fixture_redeem(s, 0, NOW + 1), REDEEM_OK); /* used: makes room */
-    ck_assert_int_eq(issue_for(s, 20, "anna", "phone", NOW), 0);
-    ck_assert_int_eq(issue_for(s, 21, "anna", "phone", NOW), ERR_LIMIT);
-    clock_set_offset_ms(clock_offset_ms() + 2 * HOUR_MS); /* expired: makes room */
-    struct record late = fixture_ticket(22, TICKET_SESSION);
-    late.expires_ms = NOW + 9 * HOUR_MS;
-    ck_assert_int_eq(store_issue(s, &late), 0);
-    store_configure(s, &(struct store_options){.limits = {.total = 1}});
-    late = fixture_ticket(23, TICKET_SESSION);
-    late.expires_ms = NOW + 9 * HOUR_MS;
-    ck_assert_int_eq(store_issue(s, &late), ERR_LIMIT);
-    store_close(s);
-}
-END_TEST
-
-START_TEST(evicts_the_oldest)
-{
-    struct store *s = open_store(
-        (struct store_options){.limits = {.per_user = 3, .per_device = 2, .total = 5, .evict_oldest = true}});
-    ck_assert_int_eq(issue_for(s, 1, "anna", "phone", NOW + 5), 0);
-    ck_assert_int_eq(issue_for(s, 2, "anna", "phone", NOW + 1), 0);
-    ck_assert_int_eq(issue_for(s, 3, "anna", "phone", NOW + 9), 0); /* 2 was the device's oldest */
-    ck_assert_int_eq(state_of(s, 2), TICKET_REVOKED);
-    ck_assert_int_eq(state_of(s, 1), TICKET_LIVE);
-    ck_assert_int_eq(issue_for(s, 4, "anna", "pad", NOW + 2), 0);
-    ck_assert_int_eq(issue_for(s, 5, "anna", "watch", NOW + 9), 0); /* 4 was the user's */
-    ck_assert_int_eq(state_of(s, 4), TICKET_REVOKED);
-    ck_assert_int_eq(state_of(s, 1), TICKET_LIVE);
-    struct record r = fixture_ticket(6, TICKET_SESSION); /* the one that ends first */
-    r.user = "bert";
-    r.expires_ms = NOW + HOUR_MS / 2;
-    ck_assert_int_eq(store_issue(s, &r), 0);
-    ck_assert_int_eq(issue_for(s, 7, "carl", "", NOW), 0);
-    ck_assert_int_eq(issue_for(s, 8, "dora", "", NOW), 0);
-    ck_assert_int_eq(state_of(s, 6), TICKET_REVOKED);
-    store_configure(s, &(struct store_options){.limits = {.total = 2, .evict_oldest = true}});
-    ck_assert_int_eq(issue_for(s, 9, "erik", "", NOW), 0);
-    unsigned live = 0;
-    for (unsigned n = 1; n <= 9; n++)
-        live += state_of(s, n) == TICKET_LIVE;
-    ck_assert_uint_eq(live, 2);
-    ck_assert_int_eq(state_of(s, 9), TICKET_LIVE);
-    store_close(s);
-}
-END_TEST
-
-/* ---- lists and faults ---- */
-
-struct page {
-    unsigned done;
-    int rc;
-    size_t count;
-    bool more;
-    uint8_t hashes[STORE_PAGE_MAX][RECORD_HASH];
-    int64_t issued_ms[STORE_PAGE_MAX];
-};
-
-static void on_page(void *owner, int rc, struct record *const *records, size_t count, bool more)
-{
-    struct page *p = owner;
-    p->done++;
-    p->rc = rc;
-    p->count = count;
-    p->more = more;
-    for (size_t i = 0; i < count; i++) {
-        memcpy(p->hashes[i], records[i]->hash, RECORD_HASH);
-        p->issued_ms[i] = records[i]->issued_ms;
-    }
-}
-
-static void list_page(struct store_client *c, uv_loop_t *loop, const struct store_query *q, struct page *p)
-{
-    p->done = 0;
-    store_client_list(c, q, on_page, p);
-    fixture_run(loop, &p->done, 1);
-    ck_assert_int_eq(p->rc, 0);
-}
-
-START_TEST(lists_pages)
-{
-    enum { COUNT = 1001 };
-    static struct page p;
-    uv_loop_t loop;
-    uv_loop_init(&loop);
-    struct store *s = open_store((struct store_options){0});
-    struct store_client *c = store_client_new(s, &loop);
-    for (unsigned n = 0; n < COUNT; n++)
-        ck_assert_int_eq(issue_for(s, n, n % 2 ? "anna" : "bert", "", NOW + n), 0);
-    for (unsigned n = 0; n < COUNT; n += 3)
-        ck_assert_int_eq(fixture_redeem(s, n, NOW), REDEEM_OK);
-
-    unsigned seen = 0;
-    struct store_query q = {.limit = 400};
-    do { /* everybody's, in order of hashes, none twice */
-        list_page(c, &loop, &q, &p);
-        for (size_t i = 0; i < p.count; i++) {
-            ck_assert(seen == 0 || memcmp(p.hashes[i], q.after, RECORD_HASH) > 0);
-            memcpy(q.after, p.hashes[i], RECORD_HASH);
-            q.has_after = true;
-            seen++;
-        }
-        ck_assert_int_eq(p.more, seen < COUNT);
-    } while (p.more);
-    ck_assert_uint_eq(seen, COUNT);
-
-    q = (struct store_query){.limit = STORE_PAGE_MAX, .user = "anna"}; /* live and used, newest first */
-    list_page(c, &loop, &q, &p);
-    ck_assert_uint_eq(p.count, 500);
-    ck_assert(!p.more);
-    for (size_t i = 0; i < p.count; i++)
-        ck_assert_int_eq(p.issued_ms[i], NOW + 999 - 2 * (int64_t)i);
-    q.limit = 10;
-    list_page(c, &loop, &q, &p);
-    ck_assert_uint_eq(p.count, 10);
-    ck_assert(p.more);
-
-    char digits[2 * RECORD_HASH + 1];
-    for (unsigned n = 0; n < 20; n++) {
-        struct record r = fixture_ticket(n, TICKET_SESSION);
-        for (size_t i = 0; i < RECORD_HASH; i++)
-            snprintf(digits + 2 * i, 3, "%02X", r.hash[i]);
-        digits[13 + n] = '\0';
-        q = (struct store_query){.limit = 2, .fingerprint = digits};
-        list_page(c, &loop, &q, &p);
-        ck_assert_uint_eq(p.count, 1);
-        ck_assert_mem_eq(p.hashes[0], r.hash, RECORD_HASH);
-        q.user = n % 2 ? "anna" : "bert";
-        list_page(c, &loop, &q, &p);
-        ck_assert_uint_eq(p.count, 1);
-        q.user = n % 2 ? "bert" : "anna";
-        list_page(c, &loop, &q, &p);
-        ck_assert_uint_eq(p.count, 0);
-        q = (struct store_query){.limit = 2, .fingerprint = digits, .has_after = true};
-        memcpy(q.after, r.hash, RECORD_HASH);
-        list_page(c, &loop, &q, &p);
-        ck_assert_uint_eq(p.count, 0);
-    }
-    fixture_close_client(c, &loop);
-    store_close(s);
-    ck_assert_int_eq(uv_loop_close(&loop), 0);
-}
-END_TEST
+/* ---- faults ---- */
 
 static void on_count(void *owner, int64_t count)
 {
@@ -722,13 +515,9 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, authenticates);
     tcase_add_test(tc, keeps_apart);
     tcase_add_test(tc, keeps_records_as_encoded);
-    tcase_add_test(tc, refreshes);
     tcase_add_test(tc, leaves_nothing_behind);
     tcase_add_test(tc, survives_lost_records);
     tcase_add_test(tc, reloads_scripts);
-    tcase_add_test(tc, keeps_limits);
-    tcase_add_test(tc, evicts_the_oldest);
-    tcase_add_test(tc, lists_pages);
     tcase_add_test(tc, sweeps);
     tcase_add_test(tc, hears_of_ends);
     tcase_add_test(tc, holds_between_processes);
