@@ -250,8 +250,10 @@ static enum redis_step take_swept(struct store_op *op, struct redis_place *place
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
         reply->element[0]->type != REDIS_REPLY_INTEGER || reply->element[1]->type != REDIS_REPLY_STRING)
         return take_nonsense(op);
-    op->count += reply->element[0]->integer;
     const redisReply *at = reply->element[1];
+    if (reply->element[0]->integer < 0 || reply->element[0]->integer > SWEEP_BATCH)
+        return take_nonsense(op);
+    op->count += reply->element[0]->integer;
     if (at->len == 0)
         return REDIS_DONE;
     if (at->len != RECORD_HASH)
@@ -263,7 +265,7 @@ static enum redis_step take_swept(struct store_op *op, struct redis_place *place
 
 static enum redis_step take_purged(struct store_op *op, const redisReply *reply)
 {
-    if (reply->type != REDIS_REPLY_INTEGER)
+    if (reply->type != REDIS_REPLY_INTEGER || reply->integer < 0 || reply->integer > purge_batch(op))
         return take_nonsense(op);
     bool all = reply->integer < purge_batch(op);
     op->count += reply->integer;

@@ -166,6 +166,16 @@ START_TEST(keeps_apart)
     ck_assert_int_eq(fixture_redeem(a, 1, NOW), REDEEM_OK);
     ck_assert_int_eq(fixture_redeem(b, 1, NOW), REDEEM_UNKNOWN);
     ck_assert_int_eq(fixture_redeem(c, 1, NOW), REDEEM_UNKNOWN);
+
+    uv_loop_t loop; /* loops find the address of a name, and the one of several that answers, too */
+    uv_loop_init(&loop);
+    struct store_client *client = store_client_new(a, &loop);
+    struct answers answers = {0};
+    fixture_client_redeem(client, 1, &answers);
+    fixture_run(&loop, &answers.count, 1);
+    ck_assert_uint_eq(answers.by_verdict[REDEEM_USED], 1);
+    fixture_close_client(client, &loop);
+    ck_assert_int_eq(uv_loop_close(&loop), 0);
     ck_assert_int_eq(redis_tell(&fixture_redis, "DBSIZE"), 0);
     store_close(a);
     store_close(b);
