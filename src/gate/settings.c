@@ -81,7 +81,7 @@ static bool is_loopback(const struct sockaddr_storage *sa)
 }
 
 /* Keys that mean something for one kind of authority only. */
-static void check_kind(struct settings *s, const struct authority_settings *a)
+static void check_kind(struct settings *s, const struct authority_settings *a, bool remote)
 {
 #define AT(member) offsetof(struct authority_settings, member)
     static const struct {
@@ -97,6 +97,10 @@ static void check_kind(struct settings *s, const struct authority_settings *a)
         {"cache", AT(cache_ms), true},
         {"password-file", AT(password_file), false},
         {"keep-ended", AT(tombstone_ms), false},
+        {"max-tickets", AT(max_tickets.per_user), false},
+        {"max-tickets", AT(max_tickets.per_device), false},
+        {"max-tickets", AT(max_tickets.total), false},
+        {"max-tickets", AT(max_tickets.when_full), false},
         {"session-lifetime", AT(session_ms), false},
         {"refreshable-lifetime", AT(refresh_ms), false},
         {"requested-class", AT(requested_class), false},
@@ -107,7 +111,6 @@ static void check_kind(struct settings *s, const struct authority_settings *a)
         {"client-ca", AT(client_ca), false},
     };
 #undef AT
-    bool remote = a->url.text != NULL;
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const void *field = (const char *)a + keys[i].offset;
         if (keys[i].remote != remote && conf_given(s->conf, field))
@@ -124,7 +127,7 @@ static void check_service_urls(struct settings *s, const struct authority_settin
     for (size_t i = 0; i < a->listen.count; i++) {
         if (u[i].text == NULL)
             continue;
-        if (u[i].tls && a->certificates.count == 0)
+        if (u[i].tls && !conf_written(s->conf, &a->certificates))
             conf_error(s->conf, &u[i], "listen: %s needs certificate and key", u[i].text);
         if (!u[i].tls && a->client_ca != NULL)
             conf_warning(s->conf, &u[i],
@@ -140,6 +143,16 @@ static void check_service_urls(struct settings *s, const struct authority_settin
     }
 }
 
+/* An authority may have neither of them. */
+static void check_key(struct settings *s, const struct authority_settings *a)
+{
+    bool certificate = conf_written(s->conf, &a->certificates), key = conf_written(s->conf, &a->keys);
+    if (certificate && !key)
+        conf_error(s->conf, &a->certificates, "certificate: its key is missing");
+    if (key && !certificate)
+        conf_error(s->conf, &a->keys, "key: whose is it? certificate is missing");
+}
+
 static void check_authority(struct settings *s, struct authority_settings *a, bool strict)
 {
     bool store = conf_written(s->conf, &a->store), url = conf_written(s->conf, &a->url);
@@ -149,7 +162,7 @@ static void check_authority(struct settings *s, struct authority_settings *a, bo
                        ? "url: an authority has a store or a url, not both"
                        : "authorities: the key \"store\" is missing, or \"url\" for an authority elsewhere");
     else
-        check_kind(s, a);
+        check_kind(s, a, url);
     if (store && !conf_written(s->conf, &a->id))
         conf_error(s->conf, a, "authorities: the key \"id\" is missing");
     if (url && !a->learn_id && !conf_written(s->conf, &a->id))
@@ -161,6 +174,7 @@ static void check_authority(struct settings *s, struct authority_settings *a, bo
     if (url && a->certificates.count > 1)
         conf_error(s->conf, &a->certificates,
                    "certificate: a remote authority is shown one certificate only");
+    check_key(s, a);
     check_pairs(s->conf, &a->certificates, &a->keys, strict);
     check_file(s->conf, &a->password_file, strict);
     check_file(s->conf, &a->client_ca, strict);
@@ -182,12 +196,56 @@ static void check_two_authorities(struct settings *s, const struct authority_set
         conf_error(s->conf, &b->url, "url: this is an earlier authority's");
 }
 
+static in_port_t port_of(const struct sockaddr_storage *sa)
+{
+    return sa->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)sa)->sin6_port
+                                     : ((const struct sockaddr_in *)sa)->sin_port;
+}
+
+/* Whether two would listen on one address; port 0 is another one each time. */
+static bool is_same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+    return a->ss_family != AF_UNSPEC && port_of(a) != 0 && memcmp(a, b, sizeof *a) == 0;
+}
+
+/* Up to, and without, this one. */
+static bool is_taken(const struct settings *s, const struct http_url *url)
+{
+    const struct listener_settings *l = s->listeners.items;
+    const struct authority_settings *a = s->authorities.items;
+    for (size_t i = 0; i < s->listeners.count; i++) {
+        if (is_same_address(&url->address, &l[i].address))
+            return true;
+    }
+    for (size_t i = 0; i < s->authorities.count; i++) {
+        const struct http_url *u = a[i].listen.items;
+        for (size_t k = 0; k < a[i].listen.count; k++) {
+            if (&u[k] == url)
+                return false;
+            if (is_same_address(&url->address, &u[k].address))
+                return true;
+        }
+    }
+    return false;
+}
+
+static void check_service_addresses(struct settings *s, const struct authority_settings *a)
+{
+    const struct http_url *u = a->listen.items;
+    for (size_t i = 0; i < a->listen.count; i++) {
+        if (u[i].text != NULL && is_taken(s, &u[i]))
+            conf_error(s->conf, &u[i], "listen: the address of %s is taken by an earlier listener",
+                       u[i].text);
+    }
+}
+
 static void check_authorities(struct settings *s, bool strict)
 {
     struct authority_settings *a = s->authorities.items;
     bool serves = s->listeners.count > 0;
     for (size_t i = 0; i < s->authorities.count; i++) {
         check_authority(s, &a[i], strict);
+        check_service_addresses(s, &a[i]);
         for (size_t j = 0; j < i; j++)
             check_two_authorities(s, &a[j], &a[i]);
         serves |= conf_written(s->conf, &a[i].listen);
@@ -221,7 +279,8 @@ static void check_sign_in(struct settings *s, bool strict)
     in->ldap->names = names;
     struct signin_ldap l;
     const char *why;
-    settings_ldap(in->ldap, in->ldap->bind_password_file != NULL ? "-" : NULL, &l);
+    bool has_password = in->ldap->bind_dn != NULL && in->ldap->bind_password_file != NULL;
+    settings_ldap(in->ldap, has_password ? "-" : NULL, &l);
     if (l.url != NULL && l.base != NULL && signin_ldap_check(&l, &why) < 0)
         conf_error(s->conf, &in->ldap->url, "ldap: %s", why);
     if (l.bind_dn == NULL && in->ldap->bind_password_file != NULL)

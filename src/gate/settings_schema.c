@@ -255,7 +255,7 @@ static const struct conf_section max_tickets_section = {"max-tickets", sizeof(st
 static const struct conf_key authority_keys[] = {
     {"id", CONF_CUSTOM, AT(authority_settings, id), .parse = parse_authority_id,
      .help = "the STA ID that tickets of this authority carry; with url it may be left out and is learnt"},
-    {"store", CONF_CUSTOM, AT(authority_settings, store), .parse = parse_store,
+    {"store", CONF_CUSTOM, AT(authority_settings, store), .flags = CONF_SECRET, .parse = parse_store,
      .help = "where tickets are kept: lmdb:PATH, a folder; memory; redis://HOST:PORT"},
     {"password-file", CONF_PATH, AT(authority_settings, password_file),
      .help = "the Redis password, or user:password, in the first line of a file"},
@@ -284,7 +284,7 @@ static const struct conf_key authority_keys[] = {
      .help = "names that requests may call the service by, beside localhost and IP addresses"},
     {"client-ca", CONF_PATH, AT(authority_settings, client_ca),
      .help = "PEM file; STA XML then demands a client certificate of this CA"},
-    {"url", CONF_CUSTOM, AT(authority_settings, url), .parse = parse_remote_url,
+    {"url", CONF_CUSTOM, AT(authority_settings, url), .flags = CONF_SECRET, .parse = parse_remote_url,
      .help = "a remote authority, http:// or https://, instead of store; path /scripts/ctxsta.dll where it "
              "has none"},
     {"ca", CONF_PATH, AT(authority_settings, ca),
