@@ -18,12 +18,18 @@ static void on_delay_over(struct deadline *d)
     proceed(list_entry(d, struct authority_request, delay));
 }
 
+static void on_soon(struct deferred *d)
+{
+    proceed(list_entry(d, struct authority_request, soon));
+}
+
 struct authority_request *authority_request_new(struct authority_client *c, enum authority_question question)
 {
     struct authority_request *r = mem_zalloc(sizeof *r);
     r->client = c;
     r->question = question;
     deadline_init(&r->delay, on_delay_over);
+    deferred_init(&r->soon, on_soon);
     list_append(&c->open, &r->link);
     return r;
 }
@@ -31,6 +37,7 @@ struct authority_request *authority_request_new(struct authority_client *c, enum
 void authority_request_free(struct authority_request *r)
 {
     deadline_clear(&r->delay);
+    deferred_cancel(&r->soon);
     list_remove(&r->link);
     mem_wipe(&r->ref, sizeof r->ref);
     free(r);
@@ -226,7 +233,7 @@ struct authority_request *authority_client_refresh(struct authority_client *c,
 {
     struct authority_request *r = authority_request_new(c, AUTHORITY_REFRESH);
     if (start(r, c->store == NULL ? ref : NULL, hash, now_ms, cb, owner) == NULL)
-        deadline_set(c->loop, &r->delay, DELAY_LIST, 0); /* answered from a later turn in every case */
+        deferred_schedule(c->loop, &r->soon); /* answered from a later turn in every case */
     return r;
 }
 

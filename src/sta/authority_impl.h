@@ -31,6 +31,7 @@ struct authority_request {
     int64_t now_ms;
     bool slowed; /* a fault delays it, or has delayed it */
     struct deadline delay;
+    struct deferred soon; /* what must not be answered at once */
     struct store_request *store;
     struct httpc_request *http;
     authority_cb *cb; /* NULL: cancelled */
