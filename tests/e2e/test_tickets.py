@@ -256,7 +256,7 @@ def test_a_store_that_cannot_write_is_authority_down(make, backend):
     session, background = gateway.ticket(cls="session"), gateway.ticket()
     gateway.start(before_exec=no_room_for_files)
     entry = refused(gateway, session, "authority_down")
-    assert (entry["detail"], entry["authority"]) == ("the ticket store failed", lab.AUTHORITY)
+    assert (entry["detail"], entry["authority"]) == ("the ticket store is full", lab.AUTHORITY)
     opens(gateway, background)
     gateway.stop()
     gateway.start()
