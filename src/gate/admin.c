@@ -148,7 +148,7 @@ static json_t *authority_document(const struct runtime *rt, size_t i)
     if (a->store == NULL && learnt != NULL)
         admin_set(d, "learnt", json_string(learnt));
     if (bypass > now)
-        admin_set(d, "bypassedFor", admin_duration(bypass - now));
+        admin_set(d, "bypassedFor", admin_duration((bypass - now + 999) / 1000 * 1000)); /* for people */
     admin_set(counters, "asked", counter(&a->counters.asked));
     admin_set(counters, "answered", counter(&a->counters.answered[REDEEM_OK]));
     admin_set(counters, "down", counter(&a->counters.answered[REDEEM_DOWN]));
