@@ -176,7 +176,7 @@ def status(gateway):
 
 def metrics(gateway, name):
     """The samples of one metric: {frozenset of labels' items without number: value}."""
-    code, text = lab.http("GET", gateway.ready["admin"], "/metrics")
+    code, text = lab.http("GET", gateway.ready["admin_socket"], "/metrics")
     assert code == 200
     found = {}
     for labels, value in re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", text, re.M):

@@ -241,7 +241,7 @@ def test_https(gateway, certs):
     opens(gateway, sta.issue())
     sta.close()
     plain = authorities.service(gateway, 1)
-    refused(plain.ask(authorities.request_id()), 400, "bad-request")
+    refused(plain.ask(authorities.request_id()), 400, "ssl-required")
     plain.close()
 
 
