@@ -18,6 +18,7 @@ struct api_call { /* one request */
     const char *detail;               /* for the log */
     size_t at;                        /* LIST, SHOW, REVOKE: which client is asked */
     struct record *record;            /* owned: being issued or revoked */
+    int64_t revoked_ms;               /* REVOKE: the time that it is given */
     char value[TICKET_VALUE_MAX + 1]; /* of a new ticket; secret */
     char *wanted_user;                /* LIST: borrowed of query below */
     char query[256];

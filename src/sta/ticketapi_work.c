@@ -246,9 +246,9 @@ static void on_revoked(void *owner, int rc)
         return;
     }
     struct record *r = c->record;
-    if (r->state == TICKET_LIVE && record_state_at(r, clock_wall_ms()) == TICKET_LIVE) {
+    if (record_state_at(r, c->revoked_ms) == TICKET_LIVE) { /* else it had ended already, and stays so */
         r->state = TICKET_REVOKED;
-        r->ended_ms = clock_wall_ms();
+        r->ended_ms = c->revoked_ms;
     }
     api_done(c, 200, "revoked", r,
              ticket_document(c->t, authority_client_authority(c->t->clients[c->at]), r));
@@ -275,7 +275,8 @@ static void found_one(struct api_call *c, const struct record *r)
         return;
     }
     c->record = copy_record(r);
-    store_client_revoke(authority_client_store(c->t->clients[c->at]), c->record->hash, clock_wall_ms(),
+    c->revoked_ms = clock_wall_ms();
+    store_client_revoke(authority_client_store(c->t->clients[c->at]), c->record->hash, c->revoked_ms,
                         on_revoked, c);
 }
 
