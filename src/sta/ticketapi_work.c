@@ -217,6 +217,10 @@ static void issue(struct api_call *c)
         return;
     }
     const char *authority = string_member(c->body, "authority", &good);
+    if (!good) { /* the first one must not issue instead */
+        api_fail(c, 400, NULL, "bad_request", "authority is a text");
+        return;
+    }
     struct authority_client *client = client_for(c->t, authority);
     if (client == NULL) {
         api_fail(c, 404, NULL, "authority_unknown", "no authority with a store of its own has this ID here");
@@ -311,7 +315,9 @@ static void on_listed(void *owner, int rc, struct record *const *records, size_t
         if (is_visible(c, records[i]))
             json_array_append_new(tickets, ticket_document(c->t, a, records[i]));
     }
-    if (more && count > 0) { /* where to go on: this authority, behind this hash */
+    if (more && c->wanted_user != NULL) { /* the newest of them: there is no going on behind these */
+        set(c->list, "more", json_true());
+    } else if (more && count > 0) { /* where to go on: this authority, behind this hash */
         for (size_t i = 0; i < RECORD_HASH; i++)
             snprintf(hash + 2 * i, 3, "%02x", records[count - 1]->hash[i]);
         char *next = mem_printf("%zu-%s", c->at, hash);
