@@ -57,7 +57,7 @@ struct store_options {
  * ERR_UNSUPPORTED: unknown scheme. */
 int store_open(struct store **out, const char *url, const struct store_options *options, char *why,
                size_t why_cap);
-/* Ends the store thread after what is queued; no client may be left. */
+/* Ends the store thread after what is queued; no client and no watch may be left. */
 void store_close(struct store *s);
 /* A reload: tombstone_ms and limits from now on. Any thread. */
 void store_configure(struct store *s, const struct store_options *options);
@@ -81,8 +81,8 @@ enum redeem {
     REDEEM_DOWN, /* the store could not answer */
 };
 /* Redeems at time now_ms: a live session ticket that is not refreshable becomes used, durably, by this call.
- * *out is given to the caller (free()) when the ticket is known, live or not, and shows it as it is
- * afterwards; else NULL. */
+ * *out is given to the caller (free()) when the ticket is known, live or not (forgotten, too, which is
+ * REDEEM_UNKNOWN), and shows it as it is afterwards; else NULL. */
 enum redeem store_redeem(struct store *s, const uint8_t hash[RECORD_HASH], int64_t now_ms,
                          struct record **out);
 
@@ -116,11 +116,12 @@ int64_t store_purge(struct store *s, int64_t now_ms, size_t limit);
 
 /* Tickets that end before their time, whichever process ended them, so that their tunnels can be cut: revoked
  * (evicted by a limit included), or expired by a fault. hash NULL: more than can be told one by one, so any
- * ticket of this store may have expired. Called from a thread of the store's, within about a second where
- * another process did it (LMDB: polled; Redis: published), at once else; must be quick and thread-safe.
- * Forgetting is not told: a restarted authority does not cut tunnels. */
+ * ticket of this store may have ended. Called from a thread of the store's, within about a second where
+ * another process did it (LMDB: polled; Redis: published), at once else; must be quick and thread-safe, and
+ * must not watch or unwatch. Forgetting is not told: a restarted authority does not cut tunnels. */
 struct store_watch;
 typedef void store_ended_cb(void *owner, const uint8_t *hash, enum ticket_state how);
+/* Hears what ends from now on. */
 struct store_watch *store_watch(struct store *s, store_ended_cb *cb, void *owner);
 void store_unwatch(struct store_watch *w); /* when it returns, cb does not run and will not run */
 
@@ -163,7 +164,7 @@ struct store_request *store_client_sweep(struct store_client *c, enum store_swee
 struct store_request *store_client_purge(struct store_client *c, int64_t now_ms, store_count_cb *cb,
                                          void *owner);
 
-/* A page of tickets. Of one user: newest first. Else in hash order, behind `after`. */
+/* A page of tickets, tombstones included. Of one user: newest first. Else in hash order, behind `after`. */
 #define STORE_PAGE_MAX 500
 struct store_query {
     const char *user;        /* exactly; NULL: everybody's */

@@ -93,7 +93,7 @@ static void log_ready(const struct gateway *g, const char *event)
         log_array_close(&l);
     }
     if (g->runtime->admin != NULL)
-        log_str(&l, "admin", g->runtime->admin->address_text);
+        log_str(&l, "admin_socket", g->runtime->admin->address_text);
     log_int(&l, "workers", g->worker_count);
     log_str(&l, "version", STAGATE_VERSION);
     log_end(&l);

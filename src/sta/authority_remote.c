@@ -5,6 +5,7 @@
 
 #include "authority_impl.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #define QUEUE_MAX 10000 /* questions that wait for a connection, in one loop */
@@ -155,6 +156,20 @@ static struct record *make_record(const struct authority_request *r, const struc
     return len < 0 ? NULL : record_decode(r->hash, data, (size_t)len);
 }
 
+/* One exchange, with the fields that the real gateway's log has for it. */
+static void log_exchange(const struct authority_request *r, const struct authority_answer *answer)
+{
+    static const char *const types[] = {[AUTHORITY_REDEEM] = "ResponseData",
+                                        [AUTHORITY_REFRESH] = "ResponseTicketRefresh",
+                                        [AUTHORITY_PROBE] = "ResponseAuthorityID"};
+    struct log_line l;
+    log_begin(&l, LOG_DEBUG, "sta_response");
+    log_str(&l, "sta_server", r->client->authority->where);
+    log_str(&l, "type", types[r->question]);
+    log_str(&l, "result", authority_fail_name(answer->fail));
+    log_end(&l);
+}
+
 static void on_answer(void *owner, const struct httpc_answer *http)
 {
     struct authority_request *r = owner;
@@ -173,6 +188,7 @@ static void on_answer(void *owner, const struct httpc_answer *http)
         answer.result = REDEEM_DOWN;
     else
         atomic_fetch_add_explicit(&c->authority->counters.responses, 1, memory_order_relaxed);
+    log_exchange(r, &answer);
     if (answer.fail != AUTHORITY_OVERLOADED) /* that is ours, and says nothing of it */
         authority_note(c->authority, answer.fail,
                        r->question == AUTHORITY_PROBE && m.authority[0] ? m.authority : NULL);

@@ -22,6 +22,7 @@
 static const struct store_ops *const implementations[] = {
     &store_lmdb_ops,
     &store_memory_ops,
+    &store_redis_ops,
 };
 
 /* ---- opening ---- */
@@ -35,8 +36,8 @@ static const struct store_ops *find_scheme(const char *url, char *why, size_t wh
             return implementations[i];
     /* the scheme alone: what follows may hold a password */
     snprintf(why, why_cap,
-             "unknown kind of ticket store \"%.*s\": write lmdb:PATH or memory:", len > 32 ? 32 : (int)len,
-             url);
+             "unknown kind of ticket store \"%.*s\": write lmdb:PATH, memory: or redis://HOST:PORT",
+             len > 32 ? 32 : (int)len, url);
     return NULL;
 }
 
@@ -93,7 +94,7 @@ void store_configure(struct store *s, const struct store_options *options)
 
 void store_close(struct store *s)
 {
-    assert(atomic_load(&s->clients) == 0);
+    assert(atomic_load(&s->clients) == 0 && !atomic_load(&s->watched));
     if (s->ops->run == NULL)
         store_thread_stop(s);
     store_free(s);

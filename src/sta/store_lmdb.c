@@ -15,9 +15,6 @@
 /* What storing one ticket can touch at most: three trees from root to leaf with splits, a record of 16 KiB,
  * and the list of free pages. */
 #define PAGES_PER_INSERT 22
-/* Live tickets whose ends fit into a page that has been split: each takes an entry of 64 bytes among the past
- * ones, and moves one of 48, before what it leaves behind can be used again. */
-#define ENDS_PER_PAGE 16
 
 /* ---- reading ---- */
 
@@ -133,48 +130,6 @@ static int lmdb_scan(struct store_backend *b, const struct store_prefix *prefix,
 
 /* ---- writing ---- */
 
-/* Pages on the free list, counted until there are `enough`. Each entry of database 0 begins with how many it
- * lists. */
-static size_t free_pages(struct lmdb_env *env, size_t enough)
-{
-    MDB_txn *txn;
-    MDB_cursor *cursor;
-    size_t pages = 0;
-    if (mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn) != 0)
-        return 0;
-    if (mdb_cursor_open(txn, 0, &cursor) == 0) {
-        MDB_val key = {0}, data;
-        while (pages < enough && mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0) {
-            size_t n;
-            memcpy(&n, data.mv_data, sizeof n);
-            pages += n;
-        }
-        mdb_cursor_close(cursor);
-    }
-    mdb_txn_abort(txn);
-    return pages;
-}
-
-/* How many tickets may be added now so that enough stays free for those that are there to end. In a store
- * filled to the last page nothing could: marking a ticket used, and even deleting one, writes new pages
- * before it frees old ones. */
-static size_t inserts_left(struct lmdb_env *env, MDB_txn *txn)
-{
-    MDB_envinfo info;
-    MDB_stat stat;
-    mdb_env_info(env->mdb, &info);
-    if (mdb_stat(txn, env->owners, &stat) != 0)
-        return 0;
-    const size_t plenty = (size_t)STORE_BATCH_MAX * PAGES_PER_INSERT;
-    size_t pages = info.me_mapsize / stat.ms_psize;
-    size_t reserve = LMDB_RESERVE_PAGES + lmdb_ended_pages(pages) + stat.ms_entries / ENDS_PER_PAGE;
-    size_t need = info.me_last_pgno + 1 + reserve;
-    if (need + plenty <= pages)
-        return STORE_BATCH_MAX;
-    size_t left = pages + free_pages(env, plenty + reserve);
-    return left > need ? (left - need) / PAGES_PER_INSERT : 0;
-}
-
 static int lmdb_begin(struct store_backend *b, struct store_txn *t)
 {
     struct lmdb_env *env = lmdb_env_of(b);
@@ -183,7 +138,9 @@ static int lmdb_begin(struct store_backend *b, struct store_txn *t)
     if (rc < 0)
         return rc;
     t->handle = txn;
-    t->inserts_left = inserts_left(env, txn);
+    const int64_t plenty = (int64_t)STORE_BATCH_MAX * PAGES_PER_INSERT;
+    int64_t left = lmdb_pages_left(env, txn, plenty);
+    t->inserts_left = left > 0 ? (size_t)left / PAGES_PER_INSERT : 0;
     return 0;
 }
 

@@ -95,6 +95,67 @@ void lmdb_txn_done(struct lmdb_env *env)
     pthread_rwlock_unlock(&env->gate);
 }
 
+/* ---- room ---- */
+
+/* Live tickets whose ends fit into a page that has been split: each takes an entry of 64 bytes among the past
+ * ones, and moves one of 48, before what it leaves behind can be used again. */
+#define ENDS_PER_PAGE 16
+
+/* Pages on the free list, counted until there are `enough`. Each entry of database 0 begins with how many it
+ * lists. */
+static size_t free_pages(struct lmdb_env *env, size_t enough)
+{
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    size_t pages = 0;
+    if (mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn) != 0)
+        return 0;
+    if (mdb_cursor_open(txn, 0, &cursor) == 0) {
+        MDB_val key = {0}, data;
+        while (pages < enough && mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0) {
+            size_t n;
+            memcpy(&n, data.mv_data, sizeof n);
+            pages += n;
+        }
+        mdb_cursor_close(cursor);
+    }
+    mdb_txn_abort(txn);
+    return pages;
+}
+
+int64_t lmdb_pages_left(struct lmdb_env *env, MDB_txn *txn, int64_t enough)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    mdb_env_info(env->mdb, &info);
+    if (mdb_stat(txn, env->owners, &stat) != 0)
+        return 0;
+    size_t pages = info.me_mapsize / stat.ms_psize;
+    size_t reserve = LMDB_RESERVE_PAGES + lmdb_ended_pages(pages) + stat.ms_entries / ENDS_PER_PAGE;
+    int64_t left = (int64_t)pages - (int64_t)(info.me_last_pgno + 1 + reserve);
+    if (left >= enough)
+        return enough;
+    return left + (int64_t)free_pages(env, (size_t)enough + reserve);
+}
+
+/* The ceiling gives way where it leaves no room for tickets to end: in a store that was full before the
+ * indexes by user came. 0 or an LMDB code. */
+static int leave_room(struct lmdb_env *env)
+{
+    MDB_txn *txn;
+    MDB_envinfo info;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    int rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return rc;
+    int64_t left = lmdb_pages_left(env, txn, 0);
+    mdb_txn_abort(txn);
+    if (left >= 0)
+        return 0;
+    mdb_env_info(env->mdb, &info);
+    return mdb_env_set_mapsize(env->mdb, info.me_mapsize + (size_t)-left * page);
+}
+
 /* ---- the folder ---- */
 
 /* Creates the folder and those above it, as mkdir -p would; the last one is private. */
@@ -231,6 +292,8 @@ static int open_databases(struct lmdb_env *env, bool fresh, const char *path, ch
             if (rc == 0)
                 continue;
         }
+        if (rc == 0)
+            rc = leave_room(env);
         if (rc == 0 && fresh &&
             fsync(env->folder) < 0) /* the files' names are to be as durable as what is in them */
             rc = errno;

@@ -10,7 +10,7 @@
 
 #include "store_impl.h"
 
-#define LMDB_RESERVE_PAGES 256 /* see inserts_left() */
+#define LMDB_RESERVE_PAGES 256 /* see lmdb_pages_left() */
 
 struct lmdb_env {
     struct store_backend base;
@@ -39,6 +39,11 @@ void lmdb_txn_done(struct lmdb_env *env);
 /* Our code for LMDB's. What an operator must know is logged, but not more than once in ten seconds. */
 int lmdb_failed(struct lmdb_env *env, const char *action, int rc);
 void lmdb_succeeded(struct lmdb_env *env);
+
+/* How many pages new tickets may take (more than `enough` are not looked for) so that enough stay free for
+ * those that are there to end; negative where some are missing. In a store filled to the last page nothing
+ * could end: marking a ticket used, and even deleting one, writes new pages before it frees old ones. */
+int64_t lmdb_pages_left(struct lmdb_env *env, MDB_txn *txn, int64_t enough);
 
 /* ---- keys ---- */
 

@@ -1,14 +1,16 @@
 /* kill -9 at any moment: what the LMDB store acknowledged is there, and a single use that was acknowledged
  * stays used. A child issues and redeems session tickets and writes each step to a pipe; the parent kills it
- * at a random moment, opens the store and compares.
+ * at a random moment, opens the store and compares. Indexes, limits and notes of ends are in step after each.
  */
-#include "store_fixture.h"
+#include "lmdb_fixture.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <time.h>
+
+#include "base/clock.h"
 
 enum { ROUNDS = 30, TICKETS_MAX = 200000, IN_FLIGHT = 24 };
 
@@ -214,6 +216,7 @@ START_TEST(nothing_acknowledged_is_lost)
         struct store *s = fixture_open(fixture_url("tickets"), (struct store_options){.must_exist = true});
         check_tickets(s, first, end, counts);
         store_close(s);
+        raw_check("tickets", NOW + HOUR_MS);
         first = end + IN_FLIGHT;
     }
     /* the order of purging has stayed in step with the tickets */
@@ -229,7 +232,85 @@ START_TEST(nothing_acknowledged_is_lost)
 }
 END_TEST
 
-/* Creating a store is a matter of two files and four databases: a kill in between leaves nothing that the
+/* ---- limits ---- */
+
+enum { PER_USER = 5, TOTAL = 40 };
+
+/* Everything that changes a store, without an end. */
+static void busy_process(int from_parent, int to_parent, void *arg)
+{
+    static const char *const users[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
+    unsigned round = *(unsigned *)arg;
+    (void)from_parent;
+    srand(round);
+    struct store *s = fixture_open(
+        fixture_url("tickets"),
+        (struct store_options){.purge_every_ms = 1,
+                               .tombstone_ms = 10000,
+                               .limits = {.per_user = PER_USER, .total = TOTAL, .evict_oldest = true}});
+    for (unsigned n = 0;; n++) {
+        struct record r = fixture_ticket(round * 100000 + n, TICKET_SESSION), *out = NULL;
+        int64_t now_ms = clock_wall_ms();
+        r.user = users[rand() % 10];
+        r.issued_ms = now_ms;
+        r.expires_ms = now_ms + rand() % 20000;
+        r.refresh_ms = rand() % 5000;
+        if (store_issue(s, &r) != 0)
+            _exit(9);
+        if (n == 30)
+            report(to_parent, ISSUED, n);
+        switch (rand() % 40) {
+        case 0:
+            store_sweep(s, STORE_SWEEP_EXPIRE, rand() % 2 ? r.user : NULL, now_ms);
+            break;
+        case 1:
+            store_end(s, r.hash, STORE_SWEEP_FORGET, now_ms);
+            break;
+        case 2:
+            store_revoke(s, r.hash, now_ms);
+            break;
+        default:
+            store_refresh(s, r.hash, now_ms + rand() % 1000, &out);
+        }
+        free(out);
+    }
+}
+
+static int count_live(void *owner, const struct record *r)
+{
+    unsigned *live = owner; /* by the user's letter */
+    live[r->user[0] - 'a'] += record_state_at(r, clock_wall_ms()) == TICKET_LIVE;
+    return 0;
+}
+
+START_TEST(limits_survive)
+{
+    for (unsigned round = 0; round < ROUNDS / 2; round++) {
+        struct fixture_child child[2];
+        struct step step;
+        unsigned total = 0, live[10] = {0}, number[2] = {2 * round, 2 * round + 1};
+        for (unsigned i = 0; i < 2; i++)
+            child[i] = fixture_fork(busy_process, &number[i]);
+        ck_assert_int_eq(read(child[0].from, &step, sizeof step), sizeof step);
+        usleep((unsigned)uv_hrtime() % 20000);
+        for (unsigned i = 0; i < 2; i++) {
+            kill(child[i].pid, SIGKILL);
+            ck_assert_int_eq(fixture_reap(&child[i]), SIGKILL);
+        }
+        ck_assert_uint_le(raw_check("tickets", clock_wall_ms() + 1000), TOTAL);
+        struct store *s = fixture_open(fixture_url("tickets"), (struct store_options){.must_exist = true});
+        ck_assert_int_eq(store_list(s, count_live, live), 0);
+        store_close(s);
+        for (unsigned i = 0; i < 10; i++) {
+            ck_assert_uint_le(live[i], PER_USER);
+            total += live[i];
+        }
+        ck_assert_uint_le(total, TOTAL);
+    }
+}
+END_TEST
+
+/* Creating a store is a matter of two files and seven databases: a kill in between leaves nothing that the
  * next one stumbles over. */
 START_TEST(creating_can_be_interrupted)
 {
@@ -257,6 +338,7 @@ END_TEST
 static void add_tests(TCase *tc)
 {
     tcase_add_test(tc, nothing_acknowledged_is_lost);
+    tcase_add_test(tc, limits_survive);
     tcase_add_test(tc, creating_can_be_interrupted);
 }
 
