@@ -30,7 +30,7 @@ struct worker_runtime {
 struct worker_counters { /* written by the worker only; read by anybody, each value by itself */
     _Atomic uint64_t accepted;
     _Atomic uint64_t ended[2][REASON_COUNT]; /* [1]: a fault had a hand in it */
-    _Atomic uint64_t bytes_up, bytes_down; /* through tunnels that ended */
+    _Atomic uint64_t bytes_up, bytes_down;   /* through tunnels that ended */
 };
 
 struct tunnels;

@@ -1,7 +1,7 @@
 /* The pool of sign-in: threads, a bounded queue, and the event loops' way to them. Knows nothing of how a
  * password is checked.
  *
- * Who touches a request: its loop until it is queued; a thread until it is in the client's done list (its job
+ * Who touches a request: its loop until it is queued; a thread until it is in the client's mailbox (its job
  * only); its loop again. Callback and owner belong to the loop throughout; whether it waits in the queue is
  * guarded by the pool's mutex.
  */
@@ -19,6 +19,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "net/mailbox.h"
 #include "signin_impl.h"
 
 #define THREADS       2
@@ -40,20 +41,16 @@ struct signin {
 };
 
 struct signin_client {
-    struct signin *signin; /* one reference */
-    uv_async_t async;
-    size_t open; /* requests */
+    struct signin *signin;  /* one reference */
+    struct mailbox mailbox; /* answers of the pool */
+    size_t open;            /* requests */
     bool closing;
     void (*on_closed)(void *owner);
     void *owner;
-
-    pthread_mutex_t mutex; /* guards done; held across uv_async_send, so that no wake-up comes after the last
-                              answer was taken */
-    struct list done;
 };
 
 struct signin_request {
-    struct list link; /* in the pool's queue, then in the client's done list */
+    struct list link; /* in the pool's queue, then in the client's mailbox */
     struct signin_client *client;
     bool waiting; /* in the queue */
     struct signin_job job;
@@ -110,12 +107,8 @@ static struct signin_request *take(struct signin *s)
 /* Hands a finished request to its loop, which may have freed it and its client by the time this returns. */
 static void answer(struct signin_request *r)
 {
-    struct signin_client *c = r->client;
     mem_wipe(r->text, r->len);
-    pthread_mutex_lock(&c->mutex);
-    list_append(&c->done, &r->link);
-    uv_async_send(&c->async);
-    pthread_mutex_unlock(&c->mutex);
+    mailbox_post(&r->client->mailbox, &r->link);
 }
 
 static void *pool_main(void *arg)
@@ -204,13 +197,12 @@ void signin_unref(struct signin *s)
 
 /* ---- clients ---- */
 
-static void on_client_closed(uv_handle_t *handle)
+static void on_mailbox_closed(struct mailbox *m)
 {
-    struct signin_client *c = handle->data;
+    struct signin_client *c = list_entry(m, struct signin_client, mailbox);
     struct signin *s = c->signin;
     void (*on_closed)(void *) = c->on_closed;
     void *owner = c->owner;
-    pthread_mutex_destroy(&c->mutex);
     free(c);
     signin_unref(s);
     if (on_closed)
@@ -219,8 +211,8 @@ static void on_client_closed(uv_handle_t *handle)
 
 static void close_if_idle(struct signin_client *c)
 {
-    if (c->closing && c->open == 0 && !uv_is_closing((uv_handle_t *)&c->async))
-        uv_close((uv_handle_t *)&c->async, on_client_closed);
+    if (c->closing && c->open == 0)
+        mailbox_close(&c->mailbox);
 }
 
 static void finish_request(struct signin_request *r)
@@ -233,37 +225,23 @@ static void finish_request(struct signin_request *r)
     free(r);
 }
 
-static void on_answers(uv_async_t *async)
+static void on_answer(struct mailbox *m, struct list *letter)
 {
-    struct signin_client *c = async->data;
-    struct list done;
-    list_init(&done);
-    pthread_mutex_lock(&c->mutex);
-    if (!list_empty(&c->done)) { /* the head moves over */
-        list_insert_before(&c->done, &done);
-        list_remove(&c->done);
-    }
-    pthread_mutex_unlock(&c->mutex);
+    list_entry(m, struct signin_client, mailbox)->open--;
+    finish_request(list_entry(letter, struct signin_request, link));
+}
 
-    while (!list_empty(&done)) {
-        struct signin_request *r = list_entry(done.next, struct signin_request, link);
-        list_remove(&r->link);
-        c->open--;
-        finish_request(r);
-    }
-    close_if_idle(c);
+static void on_emptied(struct mailbox *m)
+{
+    close_if_idle(list_entry(m, struct signin_client, mailbox));
 }
 
 struct signin_client *signin_client_new(struct signin *s, uv_loop_t *loop)
 {
     struct signin_client *c = mem_zalloc(sizeof *c);
     c->signin = signin_ref(s);
-    list_init(&c->done);
-    pthread_mutex_init(&c->mutex, NULL);
-    c->async.data = c;
-    int rc = uv_async_init(loop, &c->async, on_answers);
-    assert(rc == 0); /* the loop's own wake-up exists before any client does */
-    (void)rc;
+    c->mailbox = (struct mailbox){.deliver = on_answer, .emptied = on_emptied, .closed = on_mailbox_closed};
+    mailbox_init(&c->mailbox, loop);
     return c;
 }
 

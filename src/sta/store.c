@@ -22,6 +22,7 @@
 static const struct store_ops *const implementations[] = {
     &store_lmdb_ops,
     &store_memory_ops,
+    &store_redis_ops,
 };
 
 /* ---- opening ---- */
@@ -35,8 +36,8 @@ static const struct store_ops *find_scheme(const char *url, char *why, size_t wh
             return implementations[i];
     /* the scheme alone: what follows may hold a password */
     snprintf(why, why_cap,
-             "unknown kind of ticket store \"%.*s\": write lmdb:PATH or memory:", len > 32 ? 32 : (int)len,
-             url);
+             "unknown kind of ticket store \"%.*s\": write lmdb:PATH, memory: or redis://HOST:PORT",
+             len > 32 ? 32 : (int)len, url);
     return NULL;
 }
 

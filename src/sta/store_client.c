@@ -10,33 +10,26 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "net/mailbox.h"
 #include "store_impl.h"
 
 struct store_client {
     struct store *store;
     struct store_reader *reader; /* owned; may be NULL */
     struct store_link *link;     /* owned; NULL: the store is here, or the link has closed */
-    uv_async_t async;
-    size_t open; /* requests */
+    struct mailbox mailbox;      /* answers of the store's thread */
+    size_t open;                 /* requests */
     bool closing;
     bool link_closing;
     void (*on_closed)(void *owner);
     void *owner;
-
-    pthread_mutex_t mutex; /* guards done; held across uv_async_send, so that no wake-up comes after the last
-                              answer was taken */
-    struct list done;
 };
 
 /* ---- answers ---- */
 
 void store_answer(struct store_request *r)
 {
-    struct store_client *c = r->client;
-    pthread_mutex_lock(&c->mutex);
-    list_append(&c->done, &r->link);
-    uv_async_send(&c->async);
-    pthread_mutex_unlock(&c->mutex);
+    mailbox_post(&r->client->mailbox, &r->link);
 }
 
 static void finish_list(const struct store_op *op, store_list_cb *cb, void *owner)
@@ -80,15 +73,14 @@ static void finish_request(struct store_request *r)
 
 /* ---- opening and closing ---- */
 
-static void on_client_closed(uv_handle_t *handle)
+static void on_mailbox_closed(struct mailbox *m)
 {
-    struct store_client *c = handle->data;
+    struct store_client *c = list_entry(m, struct store_client, mailbox);
     struct store *s = c->store;
     void (*on_closed)(void *) = c->on_closed;
     void *owner = c->owner;
     if (c->reader)
         s->ops->reader_free(s->backend, c->reader);
-    pthread_mutex_destroy(&c->mutex);
     free(c);
     atomic_fetch_sub(&s->clients, 1);
     if (on_closed)
@@ -109,32 +101,22 @@ static void close_if_idle(struct store_client *c)
     if (!c->closing || c->open > 0)
         return;
     if (c->link == NULL) {
-        if (!uv_is_closing((uv_handle_t *)&c->async))
-            uv_close((uv_handle_t *)&c->async, on_client_closed);
+        mailbox_close(&c->mailbox);
     } else if (!c->link_closing) {
         c->link_closing = true;
         c->store->ops->link_close(c->link, on_link_closed, c);
     }
 }
 
-static void on_answers(uv_async_t *async)
+static void on_answer(struct mailbox *m, struct list *letter)
 {
-    struct store_client *c = async->data;
-    struct list done;
-    list_init(&done);
-    pthread_mutex_lock(&c->mutex);
-    if (!list_empty(&c->done)) { /* the head moves over */
-        list_insert_before(&c->done, &done);
-        list_remove(&c->done);
-    }
-    pthread_mutex_unlock(&c->mutex);
+    (void)m;
+    finish_request(list_entry(letter, struct store_request, link));
+}
 
-    while (!list_empty(&done)) {
-        struct store_request *r = list_entry(done.next, struct store_request, link);
-        list_remove(&r->link);
-        finish_request(r);
-    }
-    close_if_idle(c);
+static void on_emptied(struct mailbox *m)
+{
+    close_if_idle(list_entry(m, struct store_client, mailbox));
 }
 
 static void on_link_done(struct store_op *op)
@@ -143,20 +125,16 @@ static void on_link_done(struct store_op *op)
     struct store_client *c = r->client;
     finish_request(r);
     if (c->closing && c->open == 0)
-        uv_async_send(
-            &c->async); /* the link is closed from a turn of its own, not from inside its callback */
+        mailbox_wake(
+            &c->mailbox); /* the link is closed from a turn of its own, not from inside its callback */
 }
 
 struct store_client *store_client_new(struct store *s, uv_loop_t *loop)
 {
     struct store_client *c = mem_zalloc(sizeof *c);
     c->store = s;
-    list_init(&c->done);
-    pthread_mutex_init(&c->mutex, NULL);
-    c->async.data = c;
-    int rc = uv_async_init(loop, &c->async, on_answers);
-    assert(rc == 0); /* the loop's own wake-up exists before any client does */
-    (void)rc;
+    c->mailbox = (struct mailbox){.deliver = on_answer, .emptied = on_emptied, .closed = on_mailbox_closed};
+    mailbox_init(&c->mailbox, loop);
     if (s->ops->link_new)
         c->link = s->ops->link_new(s->backend, loop, on_link_done);
     else if (s->ops->reader_new)
@@ -172,7 +150,7 @@ void store_client_close(struct store_client *c, void (*closed)(void *owner), voi
     c->on_closed = closed;
     c->owner = owner;
     if (c->open == 0)
-        uv_async_send(&c->async);
+        mailbox_wake(&c->mailbox);
 }
 
 /* ---- requests ---- */

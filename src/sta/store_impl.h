@@ -162,6 +162,7 @@ struct store_ops {
 
 extern const struct store_ops store_lmdb_ops;
 extern const struct store_ops store_memory_ops;
+extern const struct store_ops store_redis_ops;
 
 /* ---- one operation, however it came ---- */
 

@@ -19,28 +19,27 @@
 
 /* ---- answers ---- */
 
-void ticketapi_json(struct httpd_request *r, unsigned status, json_t *document)
+static void answer_json(struct httpd_request *r, unsigned status, const char *fields, json_t *document)
 {
     char *text = json_dumps(document, JSON_COMPACT | JSON_PRESERVE_ORDER);
     json_decref(document);
-    if (text == NULL)
+    size_t len = text != NULL ? strlen(text) : 0;
+    if (len == 0)
         mem_fail();
-    size_t len = strlen(text);
-    httpd_answer(r, status, NULL, "application/json", text, len);
+    httpd_answer(r, status, fields, "application/json", text, len);
     mem_wipe(text, len);
     free(text);
+}
+
+void ticketapi_json(struct httpd_request *r, unsigned status, json_t *document)
+{
+    answer_json(r, status, NULL, document);
 }
 
 void ticketapi_error(struct httpd_request *r, unsigned status, const char *fields, const char *error,
                      const char *message)
 {
-    json_t *d = json_pack("{s:s, s:s}", "error", error, "message", message);
-    char *text = json_dumps(d, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    json_decref(d);
-    if (text == NULL)
-        mem_fail();
-    httpd_answer(r, status, fields, "application/json", text, strlen(text));
-    free(text);
+    answer_json(r, status, fields, json_pack("{s:s, s:s}", "error", error, "message", message));
 }
 
 static void end_call(struct api_call *c)

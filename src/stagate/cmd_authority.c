@@ -62,7 +62,10 @@ static int status(const struct settings *s, bool json)
         json_dumpf(list, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
         printf("\n");
     } else {
-        json_array_foreach((json_t *)(uintptr_t)list, i, a) print_authority(a);
+        json_array_foreach((json_t *)(uintptr_t)list, i, a)
+        {
+            print_authority(a);
+        }
     }
     json_decref(answer);
     return 0;

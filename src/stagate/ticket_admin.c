@@ -1,5 +1,6 @@
 /* stagate ticket by the running gateway, over its admin socket: it knows tickets that are in its memory, and
  * cuts the tunnels of one that is revoked at once. */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +75,14 @@ static void print_ticket(struct ticket_printer *p, const json_t *d)
     ticket_print(p, &t);
 }
 
-/* "/v1/tickets?user=..." with what a URL cannot carry percent-encoded; owned. */
+/* Whatever the user typed, as a URL can carry it. */
+static void add_encoded(struct buf *b, const char *s)
+{
+    for (; *s != '\0'; s++)
+        buf_printf(b, isalnum((unsigned char)*s) ? "%c" : "%%%02X", (unsigned char)*s);
+}
+
+/* "/v1/tickets?user=..."; owned. */
 static char *list_path(const char *user, const char *next)
 {
     struct buf b;
@@ -84,8 +92,7 @@ static char *list_path(const char *user, const char *next)
         buf_printf(&b, "next=%s&", next);
     if (user != NULL)
         buf_append_str(&b, "user=");
-    for (; user != NULL && *user != '\0'; user++)
-        buf_printf(&b, "%%%02X", (unsigned char)*user);
+    add_encoded(&b, user != NULL ? user : "");
     buf_append(&b, "", 1);
     return (char *)b.data;
 }
@@ -122,12 +129,17 @@ static enum admin_result seek(const struct settings *s, const struct ticket_argu
                               struct ticket_printer *p)
 {
     json_t *answer;
-    char *path = mem_printf("/v1/tickets/%s", id);
-    enum admin_result r = admin_call(s, a->verb == VERB_REVOKE ? "DELETE" : "GET", path, NULL, &answer);
+    struct buf path;
+    buf_init(&path, 4096);
+    buf_append_str(&path, "/v1/tickets/");
+    add_encoded(&path, id);
+    buf_append(&path, "", 1);
+    enum admin_result r =
+        admin_call(s, a->verb == VERB_REVOKE ? "DELETE" : "GET", (const char *)path.data, NULL, &answer);
     if (r == ADMIN_OK && a->verb == VERB_SHOW)
         print_ticket(p, answer);
     json_decref(answer);
-    free(path);
+    buf_deinit(&path);
     return r;
 }
 

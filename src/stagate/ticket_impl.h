@@ -31,7 +31,8 @@ struct ticket_arguments {
 };
 
 struct issue_wish;
-/* What the arguments of issue wish for; value is memory for an ICAAddress. 0, or the exit status of a usage error. */
+/* What the arguments of issue wish for; value is memory for an ICAAddress. 0, or the exit status of a usage
+ * error. */
 int ticket_wish(const struct ticket_arguments *a, struct issue_wish *w, struct record_value *value);
 
 /* Each does the whole command and returns its exit status. ticket_by_admin: -1 when no gateway answers. */

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/mem.h"
 #include "ticket_impl.h"
 
 static json_t *text_of(const char *s)
@@ -27,9 +26,7 @@ static void print_json(const struct ticket_shown *t)
     if (t->injected)
         json_object_set_new(d, "injected", json_true());
     char *text = json_dumps(d, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    if (text == NULL)
-        mem_fail();
-    fputs(text, stdout);
+    fputs(text != NULL ? text : "null", stdout);
     free(text);
     json_decref(d);
 }

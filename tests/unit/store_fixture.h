@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "redis_fixture.h"
 #include "sta/store.h"
 
 #define NOW     ((int64_t)1795424400000)
@@ -21,6 +22,7 @@
 
 static char fixture_folder[128];
 static char fixture_why[256];
+static struct redis_server fixture_redis;
 
 static inline void fixture_setup(void)
 {
@@ -39,6 +41,7 @@ static inline int fixture_remove(const char *path, const struct stat *st, int ty
 
 static inline void fixture_teardown(void)
 {
+    redis_kill(&fixture_redis);
     nftw(fixture_folder, fixture_remove, 16, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -214,11 +217,18 @@ static inline struct store_request *fixture_client_redeem(struct store_client *c
 }
 
 /* The kinds of store, for loop tests. */
-enum { KIND_MEMORY, KIND_LMDB, KINDS };
+enum { KIND_MEMORY, KIND_LMDB, KIND_REDIS, KINDS, KINDS_HERE = KIND_REDIS };
 
 static inline struct store *fixture_open_kind(int kind, struct store_options options)
 {
-    return fixture_open(kind == KIND_MEMORY ? "memory:" : fixture_url("tickets"), options);
+    if (kind == KIND_REDIS && fixture_redis.pid == 0) {
+        fixture_redis.folder = fixture_folder;
+        redis_start(&fixture_redis);
+    }
+    return fixture_open(kind == KIND_MEMORY ? "memory:"
+                        : kind == KIND_LMDB ? fixture_url("tickets")
+                                            : redis_url(&fixture_redis),
+                        options);
 }
 
 static inline int fixture_run_suite(const char *name, void (*add)(TCase *))

@@ -131,6 +131,10 @@ static void read_row(const struct row *row, struct trace *t, int *rc, const char
     *why = http_reader_why(r);
     if (*rc < 0) {
         size_t used = 1;
+        unsigned unsupported = strstr(*why, "spoken here") != NULL ? 505 : 501;
+        ck_assert_uint_eq(http_reader_status(r), *rc == ERR_SYNTAX    ? 400
+                                                 : *rc == ERR_TOO_BIG ? 431
+                                                                      : unsupported);
         ck_assert_int_eq(http_reader_feed(r, (const uint8_t *)"x", 1, &used),
                          *rc); /* failed once, failed for good */
         ck_assert_uint_eq(used, 0);
@@ -634,6 +638,7 @@ START_TEST(stops_when_the_owner_says_so)
     ck_assert_int_eq(http_reader_feed(r, (const uint8_t *)text, sizeof text - 1, &used), -77);
     ck_assert_int_eq(http_reader_feed(r, (const uint8_t *)text, sizeof text - 1, &used), -77);
     ck_assert_int_eq(calls, 1);
+    ck_assert_uint_eq(http_reader_status(r), 413);
     ck_assert_ptr_nonnull(http_reader_why(r));
     http_reader_free(r);
 

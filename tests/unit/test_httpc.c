@@ -68,6 +68,7 @@ static void setup(void)
                                      .deadline_list = 0,
                                      .body_max = 1000};
     memset(&told, 0, sizeof told);
+    handled = parked_count = 0;
 }
 
 static void stop_client(void)
@@ -88,6 +89,7 @@ static void teardown(void)
             httpd_answer(parked[--parked_count], 200, NULL, NULL, NULL, 0);
         httpd_close(server, on_server_closed, NULL);
         RUN_UNTIL(server_closed);
+        server = NULL;
     }
     resolver_close(resolver);
     netloop_deinit(&loop);

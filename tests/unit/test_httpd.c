@@ -615,6 +615,46 @@ START_TEST(over_a_unix_socket)
 }
 END_TEST
 
+/* ---- TLS (what is spoken on it is tested with the client, in test_httpc.c) ---- */
+
+START_TEST(a_tls_port_without_tls)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+        const char *answer;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\n" HOST "\r\n", 26, "HTTP/1.1 400 Bad Request\r\n"},
+        {"\x05\x01", 2, ""},
+        {"", 0, ""}, /* silent, and then in the middle of a record: until the deadline */
+        {"\x16\x03\x01\x01", 4, ""},
+    };
+    static struct raw c;
+    struct cert_fixture cert;
+    char why[256];
+    int bad;
+    cert_fixture_make(&cert);
+    const char *certificate = cert.certificate, *key = cert.key;
+    const struct tlsctx_options o = {
+        .certificates = &certificate, .keys = &key, .count = 1, .floor = TLS1_2_VERSION};
+    ck_assert_int_eq(tlsctx_new_server(&options.tls, &o, &bad, why, sizeof why), 0);
+    options.request_ms = 50;
+    start();
+    SSL_CTX_free(options.tls);
+    raw_connect(&c, &address);
+    raw_send_n(&c, cases[_i].bytes, cases[_i].len);
+    RUN_UNTIL(raw_poll(&c));
+    ck_assert_int_eq(strncmp(c.data, cases[_i].answer, strlen(cases[_i].answer)), 0);
+    if (cases[_i].answer[0] == '\0')
+        ck_assert_uint_eq(c.len, 0);
+    else
+        ck_assert(raw_has(&c, "plain HTTP on a TLS port: use https://"));
+    ck_assert_uint_eq(handled, 0);
+    raw_close(&c);
+    cert_fixture_remove(&cert);
+}
+END_TEST
+
 /* ---- queries ---- */
 
 START_TEST(query_values)
@@ -683,6 +723,7 @@ int main(void)
     tcase_add_test(t, closing_inside_the_handler);
     tcase_add_test(t, a_new_owner_from_the_next_request_on);
     tcase_add_test(t, over_a_unix_socket);
+    tcase_add_loop_test(t, a_tls_port_without_tls, 0, 4);
     tcase_add_test(t, query_values);
     suite_add_tcase(s, t);
     return fixture_end(srunner_create(s));

@@ -116,7 +116,7 @@ static const struct limit_case {
      {{"a", "p", 0, -1, 0, -1},
       {"a", "p", 0, 90000, 0, -1},
       {"a", "p", 0, -5, 0, -1},
-      {"a", "p", 0, 9, ERR_LIMIT, -1}}}};
+      {"a", "p", 0, 9000, ERR_LIMIT, -1}}}};
 
 enum { LIMIT_CASES = sizeof limit_cases / sizeof limit_cases[0] };
 

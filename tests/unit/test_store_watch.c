@@ -72,8 +72,9 @@ START_TEST(client_does_everything)
     ck_assert_int_eq(store_get(b.store, r.hash, &out), 0);
     ck_assert_int_eq(out->expires_ms, NOW + 1 + 2 * HOUR_MS);
     free(out);
-    ck_assert_ptr_null(fixture_client_redeem(b.client, 1000, &a)); /* no write: answered at once, each time */
-    ck_assert_ptr_null(fixture_client_redeem(b.client, 1000, &a));
+    for (int i = 0; i < 2; i++) /* no write: answered at once where the store is here, each time */
+        ck_assert_int_eq(fixture_client_redeem(b.client, 1000, &a) != NULL, _i == KIND_REDIS);
+    fixture_run(&b.loop, &a.count, 3);
     ck_assert_uint_eq(a.by_verdict[REDEEM_OK], 3);
     store_client_refresh(b.client, fixture_ticket(2000, TICKET_SESSION).hash, NOW, fixture_on_redeem, &a);
     fixture_run(&b.loop, &a.count, 4);
