@@ -21,7 +21,7 @@
 
 static inline bool staxml_same_text(const char *a, const char *b)
 {
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+    return (a == NULL) == (b == NULL) && strcmp(a ? a : "", b ? b : "") == 0;
 }
 
 static inline bool staxml_same_facts(const struct staxml_facts *a, const struct staxml_facts *b)
