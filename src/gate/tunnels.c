@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "conn_impl.h"
 
-#define TICK_MS       1000
+#define TICK_MS       250 /* the shortest tickets live for a second, and are refreshed at half of it */
 #define BUCKETS_FIRST 64
 #define ASKING_MAX    256 /* questions about doubtful tickets at once */
 #define NOT_IN_HEAP   ((size_t)-1)

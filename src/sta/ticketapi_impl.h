@@ -20,6 +20,7 @@ struct api_call { /* one request */
     size_t asked;                     /* how many have been */
     size_t found;                     /* SHOW, REVOKE: whose record is */
     struct record *record;            /* owned: being issued, or the one that was meant */
+    int64_t revoked_ms;               /* REVOKE: the time that it is given */
     char value[TICKET_VALUE_MAX + 1]; /* of a new ticket; secret */
     char *wanted_user;                /* LIST: borrowed of query below */
     char query[256];

@@ -247,9 +247,9 @@ static void on_revoked(void *owner, int rc)
         return;
     }
     struct record *r = c->record;
-    if (r->state == TICKET_LIVE && record_state_at(r, clock_wall_ms()) == TICKET_LIVE) {
+    if (record_state_at(r, c->revoked_ms) == TICKET_LIVE) { /* else it had ended already, and stays so */
         r->state = TICKET_REVOKED;
-        r->ended_ms = clock_wall_ms();
+        r->ended_ms = c->revoked_ms;
     }
     api_done(c, 200, "revoked", r,
              ticket_document(c->t, authority_client_authority(c->t->clients[c->at]), r));
@@ -273,11 +273,13 @@ static void found_one(struct api_call *c)
 {
     struct authority_client *client = c->t->clients[c->found];
     c->at = c->found;
-    if (c->action == API_REVOKE)
-        store_client_revoke(authority_client_store(client), c->record->hash, clock_wall_ms(), on_revoked, c);
-    else
+    if (c->action == API_SHOW) {
         api_done(c, 200, "shown", c->record,
                  ticket_document(c->t, authority_client_authority(client), c->record));
+        return;
+    }
+    c->revoked_ms = clock_wall_ms();
+    store_client_revoke(authority_client_store(client), c->record->hash, c->revoked_ms, on_revoked, c);
 }
 
 static void on_found(void *owner, int rc, struct record *const *records, size_t count, bool more)
@@ -321,9 +323,9 @@ static void on_listed(void *owner, int rc, struct record *const *records, size_t
         if (is_visible(c, records[i]))
             json_array_append_new(tickets, ticket_document(c->t, a, records[i]));
     }
-    if (more && c->wanted_user != NULL) /* one user's come newest first, and there is no going on */
+    if (more && c->wanted_user != NULL) { /* the newest of them: there is no going on behind these */
         set(c->list, "more", json_true());
-    if (more && count > 0 && c->wanted_user == NULL) { /* where to go on: this authority, behind this hash */
+    } else if (more && count > 0) { /* where to go on: this authority, behind this hash */
         for (size_t i = 0; i < RECORD_HASH; i++)
             snprintf(hash + 2 * i, 3, "%02x", records[count - 1]->hash[i]);
         char *next = mem_printf("%zu-%s", c->at, hash);

@@ -418,11 +418,12 @@ void xmlservice_handle(struct xmlservice *s, struct httpd_request *r)
 
 void xmlservice_refuse(unsigned status, const char *why, const char **type, char body[1024])
 {
-    const struct staxml m = {
-        .kind = STAXML_RESPONSE_ERROR, .version = "4.0", .error = STAXML_ERROR_BAD_REQUEST};
+    const struct staxml m = {.kind = STAXML_RESPONSE_ERROR,
+                             .version = "4.0",
+                             .error = why == httpd_wants_tls ? STAXML_ERROR_SSL_REQUIRED
+                                                             : STAXML_ERROR_BAD_REQUEST};
     struct buf xml;
     (void)status;
-    (void)why;
     buf_init(&xml, 1023);
     staxml_write(&xml, &m);
     snprintf(body, 1024, "%.*s", (int)xml.len, (const char *)xml.data);
