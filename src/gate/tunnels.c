@@ -211,6 +211,7 @@ static void held_free(struct tunnels *t, struct held *h)
     mem_wipe(&h->ref, sizeof h->ref);
     free(h);
     t->count--;
+    ask_about_next(t); /* where it was asked about, another may be */
 }
 
 static struct held *held_new(struct tunnels *t, const struct record *ticket, const struct ticket_ref *ref,
