@@ -36,7 +36,7 @@ static ssize_t read_some(const char *path, char line[LINE_BYTES])
 
 int secret_read(const char *path, char out[SECRET_MAX], char *why, size_t why_cap)
 {
-    char line[LINE_BYTES];
+    char line[LINE_BYTES] = {0};
     ssize_t n = read_some(path, line);
     int rc = n < 0 ? (int)n : 0;
     const char *end = n > 0 ? memchr(line, '\n', (size_t)n) : NULL;
