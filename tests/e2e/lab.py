@@ -106,9 +106,9 @@ def config(certs, services=(), listed=None, **sections):
 
 # ---- talking to services -------------------------------------------------------------------------------------
 
-def http(method, address, path, body=None, user=None, headers=(), context=None):
+def http(method, address, path, body=None, user=None, headers=(), context=None, source=None):
     """One request to a service on host:port, or to a Unix socket's path. body: bytes, or something to be sent as JSON.
-    Returns the status, and the answer: parsed where it is JSON, else its text."""
+    source: the address to come from. Returns the status, and the answer: parsed where it is JSON, else its text."""
     if str(address).startswith("/"):
         connection = http_client.HTTPConnection("localhost", timeout=DEADLINE)
         connection.sock = socket.socket(socket.AF_UNIX)
@@ -117,7 +117,7 @@ def http(method, address, path, body=None, user=None, headers=(), context=None):
     elif context is not None:
         connection = http_client.HTTPSConnection(address, timeout=DEADLINE, context=context)
     else:
-        connection = http_client.HTTPConnection(address, timeout=DEADLINE)
+        connection = http_client.HTTPConnection(address, timeout=DEADLINE, source_address=source and (source, 0))
     fields = dict(headers)
     if body is not None and not isinstance(body, bytes):
         body = json.dumps(body).encode()
