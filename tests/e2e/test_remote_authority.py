@@ -456,6 +456,24 @@ def test_pairs(start):
     assert two.count("RequestData") == asked
 
 
+def test_timeouts_ticket_bounds_each(start):
+    """An authority that takes longer than that has failed as one that took longer than its own timeout."""
+    slow, good = Fake("STASLOW", RequestData=hangs), Fake("STAGOOD")
+    gateway = start((slow, {"timeout": "1h"}), (good, {}), timeouts={"ticket": "300ms"})
+    opens(gateway, f";42;STASLOW;{TICKET};STAGOOD;{TICKET}", authority="STAGOOD")
+    assert state(gateway, "STASLOW") == ("down", "timeout")
+    down(gateway, "STASLOW", "timeout")
+    assert failures(gateway, "STASLOW") == {"timeout": 2} and slow.count("RequestData") == 1
+
+    # a fault that does it is told
+    assert lab.stagate("fault", "-c", gateway.path, "authority-slow", "1m", "--authority", "STAGOOD").returncode == 0
+    refused(gateway, f";40;STAGOOD;{TICKET}", "authority_down", SENTENCES["timeout"], injected=True)
+    assert state(gateway, "STAGOOD") == ("up", None)
+    assert lab.stagate("fault", "-c", gateway.path, "clear").returncode == 0
+    opens(gateway, f";40;STAGOOD;{TICKET}", injected=None)
+    assert authorities.metric(gateway, "stagate_authority_injected_total", authority="STAGOOD") == 1
+
+
 # ---- down and up again -------------------------------------------------------------------------------------
 
 def test_bypass(start):
