@@ -60,8 +60,8 @@ def refused(answer, status, error):
 # ---- tickets -----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("version, types, number", [
-    ("4.0", ["STA-v4"], "40"), ("4.0", ["STA-v1", "STA-v4"], "40"), ("4.0", ["STA-v1"], "10"), ("1.0", ["STA-v1"], "10"),
-    ("4.0", ["STA-v9", "STA-v4"], "40")])
+    ("4.0", ["STA-v4"], "40"), ("4.0", ["STA-v1", "STA-v4"], "40"), ("4.0", ["STA-v9", "STA-v4"], "40"),
+    ("4.0", ["STA-v1"], "10"), ("1.0", ["STA-v1"], "10")])
 def test_a_ticket_as_a_real_issuer_asks_for_it(gateway, sta, version, types, number):
     since = len(gateway.events)
     answer = sta.ask(authorities.request_ticket(user="ålice", application="Mail & more", version=version, types=types))
@@ -188,11 +188,11 @@ def test_the_authoritys_id(sta):
     (authorities.message("<RequestData/>"), 400, "bad-request"),
     (authorities.message("<RequestAuthorityID/><RequestAuthorityID/>"), 400, "bad-request"),
     (authorities.request_ticket(lifetime="soon"), 400, "bad-request"),
-    (b'<!DOCTYPE CtxSTAProtocol [<!ENTITY x "y">]>' + authorities.message("<RequestAuthorityID/>")[95:], 400, "bad-request"),
+    (authorities.request_id().replace(b'SYSTEM "CtxSTA.dtd"', b'[<!ENTITY x "y">]'), 400, "bad-request"),
     (authorities.message("&x;<RequestAuthorityID/>"), 400, "bad-request"),
     (authorities.message("<RequestGlory/>"), 200, "unsupported"),
-    (authorities.message("<ResponseAuthorityID><AuthorityID>STA1</AuthorityID></ResponseAuthorityID>"), 200, "unsupported"),
-], ids=["nothing", "http", "cut", "ticket", "no-ticket", "two", "lifetime", "entity", "unknown-entity", "unknown", "answer"])
+    (authorities.message("<ResponseError><Error id='busy'/></ResponseError>"), 200, "unsupported"),
+], ids=["nothing", "http", "cut", "ticket", "no-ticket", "two", "lifetime", "declaration", "entity", "unknown", "answer"])
 def test_what_is_no_request(gateway, sta, body, status, error):
     since = len(gateway.events)
     refused(sta.ask(body), status, error)
@@ -224,7 +224,7 @@ def test_a_web_page_cannot_ask(gateway, sta):
     for host in ("evil.example.com", "localhost.example.com", "127.0.0.1.example.com", "sta", "[::1]x"):
         refused(sta.ask(authorities.request_ticket(), Host=host), 403, "access-denied")
     port = gateway.ready["sta"][0].rpartition(":")[2]
-    for host in ("localhost", f"localhost:{port}", "STA.example.com", "sta.example.com.:80", "10.1.2.3", "[::1]", "[::1]:80"):
+    for host in ("localhost", f"localhost:{port}", "STA.example.com", "sta.example.com.:80", "10.1.2.3", "[::1]:80"):
         assert sta.ask(authorities.request_id(), Host=host).id == lab.AUTHORITY
     for origin in ("http://evil.example.com", "null", ""):
         refused(sta.ask(authorities.request_ticket(), Origin=origin), 403, "access-denied")
@@ -248,7 +248,8 @@ def test_https(gateway, certs):
 def test_ssl_only(authority, certs):
     running = authority(listen=["http://127.0.0.1:0", "https://127.0.0.1:0"], ssl_only=True,
                         certificate=certs.sta_crt, key=certs.sta_key)
-    plain, tls = authorities.service(running), authorities.service(running, 1, context=wire.client_context(certs.ca_crt))
+    plain = authorities.service(running)
+    tls = authorities.service(running, 1, context=wire.client_context(certs.ca_crt))
     for body in (authorities.request_id(), authorities.request_ticket()):
         refused(plain.ask(body), 403, "ssl-required")
     assert tls.redeem(tls.issue()) == "ok"
@@ -365,6 +366,10 @@ def test_a_memory_store_forgets_at_a_restart(authority):
 
 # ---- ten thousand bodies -----------------------------------------------------------------------------------
 
+JUNK = (b"<", b">", b"&", b"&amp;", b"]]>", b"<![CDATA[", b"<!--", b"\0", b"\xff\xfe", b'"', b"<a>" * 20, b"&#0;",
+        b"&#x41;", b"<?x ?>", b"<!DOCTYPE a [", b"\xed\xa0\x80")
+
+
 def mutate(rng, body):
     """A body that is broken somehow."""
     body = bytearray(body)
@@ -381,8 +386,7 @@ def mutate(rng, body):
         elif kind == 3:
             del body[at:]
         elif kind == 4:
-            body[at:at] = rng.choice((b"<", b">", b"&", b"&amp;", b"]]>", b"<![CDATA[", b"<!--", b"\0", b"\xff\xfe", b'"',
-                                      b"<a>" * 20, b"&#0;", b"&#x41;", b"<?x ?>", b"<!DOCTYPE a [", b"\xed\xa0\x80"))
+            body[at:at] = rng.choice(JUNK)
         elif at < end:
             body[at] ^= 1 << rng.randrange(8)
     return bytes(body)
@@ -403,7 +407,8 @@ def test_ten_thousand_bodies(authority):
     running = authority(store="memory")
     sta = authorities.service(running)
     ticket = sta.issue(cls="background")
-    good = [authorities.request_ticket(), authorities.request_ticket(cls="background", services=[lab.MAIL], lifetime=1000),
+    good = [authorities.request_ticket(),
+            authorities.request_ticket(cls="background", services=[lab.MAIL], lifetime=1000),
             authorities.request_data(ticket), authorities.request_refresh(ticket), authorities.request_id(),
             authorities.message("<ResponseError><Error id='busy'/></ResponseError>")]
     host, _, port = running.ready["sta"][0].rpartition(":")
