@@ -351,6 +351,30 @@ def test_reload_changes_where_it_listens(authority, certs):
     tls.close()
 
 
+def test_an_answer_that_is_due_when_the_authority_goes(authority, certs):
+    """What was asked before a reload is answered, also where the reload takes the whole authority away."""
+    running = authority(store="memory")
+    assert lab.stagate("fault", "-c", running.path, "authority-slow", "700ms").returncode == 0
+    host, _, port = running.ready["sta"][0].rpartition(":")
+    conns = []
+    for _ in range(3):
+        conns.append(wire.Tcp.dial((host, int(port))))
+        conns[-1].sendall(post(random.Random(0), authorities.request_ticket()))
+    conns[0].close()
+    conf = authorities.authority_config(certs, authorities.embedded("http://127.0.0.2:0", "STAOTHER", "lmdb:others"))
+    event = running.reload(conf)
+    assert event["event"] == "reloaded" and event["authorities"] == ["STAOTHER"]
+    for conn in conns[1:]:
+        answer = wire.read_answer(conn)
+        ticket = authorities.Answer(answer.status, answer["Content-Type"], answer.body.encode()).ticket
+        assert ticket.startswith(f";40;{lab.AUTHORITY};")
+        assert conn.ends() == b""
+        conn.close()
+    other = authorities.Service(event["sta"][0])
+    assert other.ask(authorities.request_id()).id == "STAOTHER"
+    other.close()
+
+
 def test_a_memory_store_forgets_at_a_restart(authority):
     running = authority(store="memory")
     sta = authorities.service(running)
@@ -413,6 +437,7 @@ def test_ten_thousand_bodies(authority):
             authorities.message("<ResponseError><Error id='busy'/></ResponseError>")]
     host, _, port = running.ready["sta"][0].rpartition(":")
     told = {}
+    counted = sum(authorities.metrics(running, "stagate_sta_requests_total").values())
     for _ in range(20):
         conn = wire.Tcp.dial((host, int(port)))
         for _ in range(20):
@@ -426,5 +451,6 @@ def test_ten_thousand_bodies(authority):
             conn.sendall(post(rng, good[0])[:rng.randint(1, 300)])
         conn.close()
     assert sum(told.values()) == 10_000 and set(told) == {200, 400} and min(told.values()) > 100, told
+    assert sum(authorities.metrics(running, "stagate_sta_requests_total").values()) == counted + 10_000
     assert sta.redeem(ticket) == "ok" and sta.redeem(sta.issue()) == "ok"
     sta.close()
