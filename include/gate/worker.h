@@ -68,7 +68,8 @@ struct worker {
 #define WORKER_HANDSHAKES_MAX 4096
 #define WORKER_DRAIN_DEADLINE (NETLOOP_DEADLINES - 1) /* which list */
 
-/* Starts the thread, which serves runtime (a reference is taken). */
+/* Starts the thread, which serves runtime (a reference is taken). *w is zero; its counters may be read by
+ * other threads already. */
 int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atomic_size_t *connections,
                  void (*stopped)(void *owner), void *owner);
 void worker_join(struct worker *w);

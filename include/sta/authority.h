@@ -190,6 +190,8 @@ struct authority_request *authority_client_refresh(struct authority_client *c,
                                                    const struct ticket_ref *ref, int64_t now_ms,
                                                    authority_cb *cb, void *owner);
 void authority_request_cancel(struct authority_request *r);
+/* Ends it as one that took too long: its callback will not run, this is its answer. */
+struct authority_answer authority_request_give_up(struct authority_request *r);
 
 /* Asks a remote authority for its ID now and at its interval, until the client is closed. first(owner) once,
  * when the first question has come to an end of any kind; for an embedded one from the next turn. One loop

@@ -244,10 +244,11 @@ int conf_print(const struct conf *c, FILE *to)
     qsort(order, c->complaint_count, sizeof *order, in_file_order);
     for (size_t i = 0; i < c->complaint_count; i++) {
         const struct conf_complaint *m = order[i];
-        fputs(c->name, to);
+        char place[32] = "";
         if (m->at.line > 0)
-            fprintf(to, ":%d:%d", m->at.line, m->at.column);
-        fprintf(to, ": %s%s\n", m->warning ? "warning: " : "", m->text);
+            snprintf(place, sizeof place, ":%d:%d", m->at.line, m->at.column);
+        /* in one piece: a gateway that reloads has threads that log to the same standard error */
+        fprintf(to, "%s%s: %s%s\n", c->name, place, m->warning ? "warning: " : "", m->text);
     }
     if (c->unshown > 0)
         fprintf(to, "%s: %zu more complaints are not shown\n", c->name, c->unshown);

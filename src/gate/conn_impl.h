@@ -120,7 +120,8 @@ struct request *request_new(struct conn *c);
 void request_free(struct request *q); /* NULL is fine */
 void conn_request_data(struct conn *c, const uint8_t *data, size_t len);
 void conn_refuse(struct conn *c, enum reason r,
-                 const char *detail); /* answers in the door's protocol, then lingers */
+                 const char *detail);  /* answers in the door's protocol, then lingers */
+void conn_ticket_late(struct conn *c); /* the authority took too long: the next one is asked */
 void conn_backend_open(struct conn *c);
 void conn_backend_failed(struct conn *c, int code);
 void conn_backend_retry(struct conn *c); /* the failed attempt's handle is closed */

@@ -333,6 +333,13 @@ static void redeem_next(struct conn *c)
     conn_refuse(c, REASON_AUTHORITY_UNKNOWN, NULL);
 }
 
+void conn_ticket_late(struct conn *c)
+{
+    struct request *q = c->request;
+    const struct authority_answer answer = authority_request_give_up(q->redeeming);
+    take_answer(c, &answer);
+}
+
 /* ---- the door ---- */
 
 static void note_request(struct conn *c)

@@ -299,7 +299,10 @@ static void run(void *arg)
 int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atomic_size_t *connections,
                  void (*stopped)(void *owner), void *owner)
 {
-    *w = (struct worker){.index = index, .connections = connections, .stopped = stopped, .owner = owner};
+    w->index = index;
+    w->connections = connections;
+    w->stopped = stopped;
+    w->owner = owner;
     int rc = netloop_init(&w->loop);
     if (rc < 0)
         return rc;

@@ -94,6 +94,16 @@ void authority_request_finish(struct authority_request *r, struct authority_answ
     cb(owner, answer);
 }
 
+struct authority_answer authority_request_give_up(struct authority_request *r)
+{
+    struct authority_answer answer = {.result = REDEEM_DOWN, .fail = AUTHORITY_TIMEOUT};
+    if (r->http != NULL)
+        authority_note(r->client->authority, AUTHORITY_TIMEOUT, NULL);
+    complete(r->client, r->slowed, &answer);
+    authority_request_cancel(r);
+    return answer;
+}
+
 /* ---- the embedded store ---- */
 
 static void fill(struct authority_answer *answer, enum redeem result, struct record *ticket,

@@ -9,7 +9,6 @@ import xml.etree.ElementTree as ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 import lab
-import wire
 from wire import DEADLINE
 
 PATH = "/scripts/ctxsta.dll"
@@ -25,9 +24,11 @@ def message(inner, version="4.0"):
 
 def conn_info(user, application="Mail", server="mail.example.com"):
     """What a real issuer puts into XData."""
-    return (f'<?xml version="1.0"?><!DOCTYPE CtxConnInfoProtocol SYSTEM "CtxConnInfo.dtd"><CtxConnInfo version="1.0">'
-            f"<ServerAddress>{server}</ServerAddress><UserName>{escape(user)}</UserName><UserDomain>EXAMPLE</UserDomain>"
-            f"<ApplicationName>{escape(application)}</ApplicationName><Protocol>ICA</Protocol></CtxConnInfo>")
+    parts = {"ServerAddress": server, "UserName": user, "UserDomain": "EXAMPLE", "ApplicationName": application,
+             "Protocol": "ICA"}
+    inner = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in parts.items())
+    return ('<?xml version="1.0"?><!DOCTYPE CtxConnInfoProtocol SYSTEM "CtxConnInfo.dtd">'
+            f'<CtxConnInfo version="1.0">{inner}</CtxConnInfo>')
 
 
 def request_ticket(address=lab.MAIL, user="alice", application="Mail", version="4.0", types=None, refreshable=None,
@@ -106,7 +107,7 @@ class Service:
         self.connection = make(address, timeout=DEADLINE, source_address=source and (source, 0), **options)
 
     def ask(self, body, method="POST", path=PATH, **fields):
-        """Sends a message and returns the Answer. fields: header fields, None leaves one out that is sent by default."""
+        """Sends a message and returns the Answer. fields: header fields; None leaves a default one out."""
         headers = {"Content-Type": TYPE, **{k.replace("_", "-"): v for k, v in fields.items()}}
         try:
             self.connection.request(method, path, body, {k: v for k, v in headers.items() if v is not None})
@@ -227,8 +228,9 @@ def closes(conn):
 
 
 class Fake:
-    """A handler for backends.Backend: an authority that answers each request out of `answers`, by the request's name, or
-    by `always`: bytes, or a function of the connection that says whether to go on. `asked` has the names of all requests."""
+    """A handler for backends.Backend: an authority that answers each request out of `answers`, by the request's name,
+    or by `always`: bytes, or a function of the connection that says whether to go on. `asked` has the names of all
+    requests."""
 
     def __init__(self, id=None, always=None, **answers):
         self.id = id

@@ -1,5 +1,5 @@
-"""Remote authorities: a gateway in front of authorities that are other processes, ours and ones that are broken in every
-way which the table in docs/authorities.md names."""
+"""Remote authorities: a gateway in front of authorities that are other processes, ours and ones that are broken in
+every way which the table in docs/authorities.md names."""
 import re
 import socket
 
@@ -14,6 +14,7 @@ from authorities import Fake, closes, error, good_data, hangs, message, plain, r
 TICKET = "6C0EE48D2E8CADFEE6D1EB93BFB52A57"
 FAILING = error("ResponseData", "internal")
 ALERT = b"\x15\x03\x01\x00\x02\x02\x46"  # what a TLS port says to plain HTTP
+SSH = b"SSH-2.0-OpenSSH_9.2p1\r\n"
 
 SENTENCES = {
     "unresolved": "the authority's name has no address",
@@ -59,7 +60,8 @@ class World:
             "certificate": authorities.embedded(listen[1], "STACERT", store="memory", client_ca=certs.ca_crt, **tls),
             "key": authorities.embedded(listen[0], "STAKEY", store="memory", shared_key_file=str(self.key)),
         }
-        self.ours = {name: make.gateway(conf=authorities.authority_config(certs, entry)) for name, entry in entries.items()}
+        self.ours = {name: make.gateway(conf=authorities.authority_config(certs, entry))
+                     for name, entry in entries.items()}
 
     def fake(self, always, context=None, scheme="http", host=None, **keys):
         """always: an answer, or a handler of the whole connection."""
@@ -129,9 +131,9 @@ BROKEN = {  # name: (cause, how it is made)
     "wrong-certificate": ("tls", lambda w: w.own("certificate", 0, "https", host="localhost", ca=w.certs.ca_crt,
                                                  certificate=w.certs.mail_crt, key=w.certs.mail_key)),
     "https-to-ours": ("not_tls", lambda w: w.own("open", 0, "https", ca=w.certs.ca_crt)),
-    "https-to-ssh": ("not_tls", lambda w: w.fake(says(b"SSH-2.0-OpenSSH_9.2p1\r\n"), scheme="https", ca=w.certs.ca_crt)),
+    "https-to-ssh": ("not_tls", lambda w: w.fake(says(SSH), scheme="https", ca=w.certs.ca_crt)),
     "http-to-tls": ("not_http", lambda w: w.fake(says(ALERT))),
-    "http-to-ssh": ("not_http", lambda w: w.fake(says(b"SSH-2.0-OpenSSH_9.2p1\r\n"))),
+    "http-to-ssh": ("not_http", lambda w: w.fake(says(SSH))),
     "http-garbage": ("not_http", lambda w: w.fake(b"HTTP/1.1 OK 200\r\n\r\n")),
     "http-to-ours": ("ssl_required", lambda w: w.own("open", 1)),
     "ssl-only": ("ssl_required", lambda w: w.own("ssl")),
@@ -183,7 +185,8 @@ def broken(request, world, make_shared, certs, backend):
     """A gateway with all of them: it has to learn their IDs, or believes in them until it redeems."""
     redeems = {"learn-id": False} if request.param == "redeemed" else {}
     entries = [{**build(world), "id": identity(name), **redeems} for name, (_, build) in BROKEN.items()]
-    conf = authorities.gateway_config(certs, [lab.service(backend, tls_floor="none")], *entries, timeouts={"ticket": "20s"})
+    conf = authorities.gateway_config(certs, [lab.service(backend, tls_floor="none")], *entries,
+                                      timeouts={"ticket": "20s"})
     gateway = make_shared.gateway(conf=conf)
     gateway.first_state = "up" if redeems else "down"
     return gateway
@@ -220,8 +223,8 @@ def down(gateway, id, cause):
 
 def failures(gateway, id):
     """The causes counted for an authority."""
-    return {dict(labels)["cause"]: n for labels, n in authorities.metrics(gateway, "stagate_authority_failures_total").items()
-            if dict(labels)["authority"] == id}
+    samples = authorities.metrics(gateway, "stagate_authority_failures_total")
+    return {dict(labels)["cause"]: n for labels, n in samples.items() if dict(labels)["authority"] == id}
 
 
 def state(gateway, id):
@@ -281,7 +284,8 @@ def test_two_with_one_id(start):
 def test_the_table_in_the_docs():
     """Each name that docs/authorities.md tells of is provoked here, but for those that others do or that need more."""
     text = (lab.ROOT / "docs" / "authorities.md").read_text()
-    rows = re.findall(r"^\| (`[^|]*`) \|", text[text.index("| name |"):text.index("That an authority does not know")], re.M)
+    table = text[text.index("| name |"):text.index("That an authority does not know")]
+    rows = re.findall(r"^\| (`[^|]*`) \|", table, re.M)
     names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     elsewhere = {"store", "fault_down", "fault_error", "overloaded", "no_id"}
     assert names - elsewhere == set(SENTENCES)
@@ -367,13 +371,14 @@ def test_keys_and_certificates(world, make, certs, backend):
 
 @pytest.fixture
 def start(make, certs, backend):
-    """A gateway in front of these: pairs of a Fake and the keys of its entry. One worker: what one does is what all do."""
+    """A gateway in front of these: pairs of a Fake and the keys of its entry. One worker: what one does, all do."""
     def start(*pairs, **sections):
         entries = []
         for fake, keys in pairs:
             fake.backend = make.backend(fake)
             entries.append(remote(f"http://{fake.backend.address}", **keys))
-        conf = authorities.gateway_config(certs, [lab.service(backend, tls_floor="none")], *entries, workers=1, **sections)
+        conf = authorities.gateway_config(certs, [lab.service(backend, tls_floor="none")], *entries, workers=1,
+                                          **sections)
         return make.gateway(conf=conf)
     return start
 
@@ -386,7 +391,8 @@ def test_what_is_sent(start):
     assert f'<Ticket version="22">{TICKET}</Ticket>'.encode() in fake.bodies[1]
     assert b"<!DOCTYPE CtxSTAProtocol SYSTEM" in fake.bodies[1]
     for head in fake.fields:
-        assert head.startswith(f"POST {authorities.PATH} HTTP/1.1\r\n") and f"\r\nHost: {fake.backend.address}\r\n" in head
+        assert head.startswith(f"POST {authorities.PATH} HTTP/1.1\r\n")
+        assert f"\r\nHost: {fake.backend.address}\r\n" in head
         assert "\r\nContent-Type: text/xml\r\n" in head and "Authorization" not in head
     assert len(fake.backend.accepted) <= 2  # the control thread's and the worker's: they are kept
     for _ in range(5):
@@ -408,7 +414,8 @@ def test_what_a_foreign_authority_tells(start):
     """Without stagate's element: where it leads, and out of XData who it is for."""
     data = "".join(f'<Value name="{n}">{v}</Value>' for n, v in (("ICAAddress", "ews.example.com:443"), ("XData", (
         "&lt;CtxConnInfo version=&quot;1.0&quot;&gt;&lt;UserName&gt;grace&lt;/UserName&gt;&lt;/CtxConnInfo&gt;"))))
-    fake = Fake("STAONE", RequestData=response(message(f"<ResponseData><TicketData>{data}</TicketData></ResponseData>")))
+    answer = response(message(f"<ResponseData><TicketData>{data}</TicketData></ResponseData>"))
+    fake = Fake("STAONE", RequestData=answer)
     gateway = start((fake, {}))
     client = gateway.client()
     assert client.socks(f";40;STAONE;{TICKET}") == 2
@@ -454,6 +461,24 @@ def test_pairs(start):
     asked = two.count("RequestData")
     refused(gateway, f";42;STAONE;{TICKET};STATWO;{TICKET}", "ticket_unknown", authority="STAONE")
     assert two.count("RequestData") == asked
+
+
+def test_timeouts_ticket_bounds_each(start):
+    """An authority that takes longer than that has failed as one that took longer than its own timeout."""
+    slow, good = Fake("STASLOW", RequestData=hangs), Fake("STAGOOD")
+    gateway = start((slow, {"timeout": "1h"}), (good, {}), timeouts={"ticket": "300ms"})
+    opens(gateway, f";42;STASLOW;{TICKET};STAGOOD;{TICKET}", authority="STAGOOD")
+    assert state(gateway, "STASLOW") == ("down", "timeout")
+    down(gateway, "STASLOW", "timeout")
+    assert failures(gateway, "STASLOW") == {"timeout": 2} and slow.count("RequestData") == 1
+
+    # a fault that does it is told
+    assert lab.stagate("fault", "-c", gateway.path, "authority-slow", "1m", "--authority", "STAGOOD").returncode == 0
+    refused(gateway, f";40;STAGOOD;{TICKET}", "authority_down", SENTENCES["timeout"], injected=True)
+    assert state(gateway, "STAGOOD") == ("up", None)
+    assert lab.stagate("fault", "-c", gateway.path, "clear").returncode == 0
+    opens(gateway, f";40;STAGOOD;{TICKET}", injected=None)
+    assert authorities.metric(gateway, "stagate_authority_injected_total", authority="STAGOOD") == 1
 
 
 # ---- down and up again -------------------------------------------------------------------------------------
@@ -559,8 +584,9 @@ def test_the_cache(world, issuer, make, certs, backend):
     for _ in range(5):
         again = opens(gateway, ticket, user="ina", device="phone1", authority="STAOPEN")
         assert again["ticket"] == first["ticket"]
-    refused_elsewhere = gateway.client()
-    assert refused_elsewhere.connect("other.example.com:443", wire.basic(ticket))["X-Stagate-Reason"] == "service_not_listed"
+    client, answer = ask(gateway, ticket, "other.example.com:443")
+    assert answer["X-Stagate-Reason"] == "service_not_listed"
+    client.ended("service_not_listed", user="ina")
     assert requests(gateway, "STAOPEN") == asked
     assert authorities.metric(gateway, "stagate_authority_cached_total", authority="STAOPEN") == 6
 
@@ -647,7 +673,7 @@ def test_reload_adds_and_removes(make, start, certs, backend):
     refused(gateway, f";40;STATWO;{TICKET}", "authority_unknown")  # its ID is not known yet
 
 
-def test_the_status_for_people(start, certs):
+def test_the_status_for_people(start):
     fake, nobody = Fake("STAONE"), Fake("STATWO", always=plain("404 Not Found"))
     gateway = start((fake, {"probe": "100ms"}), (nobody, {}))
     opens(gateway, f";40;STAONE;{TICKET}")
