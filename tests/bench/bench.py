@@ -16,11 +16,13 @@ import tempfile
 import time
 
 import peers as peer_list
+from authority import AuthorityPart
 from procs import BenchError, Process, cpu_ns_at_rest, descriptor_count, descriptor_limit, pss_bytes, tail
 
 HELD = 9000  # tunnels or connections in the works that measure memory
 PHASE_S = 300
-WORK_NAMES = ("setup", "resumed", "down", "up", "pingpong", "hold", "silent", "hello")
+PROXY_WORKS = ("setup", "resumed", "down", "up", "pingpong", "hold", "silent", "hello")
+WORK_NAMES = (*PROXY_WORKS, "authority")
 
 
 class Metric:
@@ -183,6 +185,8 @@ class Bench:
         self.samples = {}  # (metric, peer) -> values in order of rounds
         self.errors = []
         self.notes = []
+        self.peers = []
+        self.authority = None
         cpus = sorted(os.sched_getaffinity(0))
         self.cpus = (cpus[0], cpus[1] if len(cpus) > 1 else cpus[0])
         if len(cpus) < 2:
@@ -212,14 +216,19 @@ class Bench:
         for work in works:
             if work not in WORK_NAMES:
                 sys.exit(f"bench: no work '{work}'; there are {', '.join(WORK_NAMES)}")
-        self.pick_peers()
-        for work in works:
+        proxy_works = [work for work in works if work in PROXY_WORKS]
+        if proxy_works:
+            self.pick_peers()
+        for work in proxy_works:
             # memory hardly varies, and takes long
             rounds = min(self.options.rounds, 2) if work in ("hold", "silent", "hello") else self.options.rounds
             for number in range(1, rounds + 1):
                 for peer in self.peers:
                     if not peer.extra_for or work in peer.extra_for:
                         self.run_cell(work, peer, f"{work} {number}/{rounds} {peer.name}")
+        if "authority" in works:
+            self.authority = AuthorityPart(self, say)
+            self.authority.run()
 
     def run_cell(self, work, peer, label):
         cell = Cell(self, peer)
@@ -288,6 +297,8 @@ class Bench:
     def report(self):
         if self.samples:
             print(self.table())
+        for rows in self.authority.tables() if self.authority else ():
+            print("\n" + markdown(rows))
         for note in self.notes:
             print(f"\nNote: {note}")
         for error in self.errors:
@@ -299,6 +310,8 @@ class Bench:
                 samples.setdefault(metric, {})[peer] = values
             document = {"environment": self.environment(), "units": "ns for each tunnel, GB or round trip; bytes",
                         "samples": samples, "notes": self.notes, "errors": self.errors}
+            if self.authority:
+                document["authority"] = self.authority.document()
             with open(self.options.json, "w") as f:
                 json.dump(document, f, indent=1)
                 f.write("\n")
@@ -350,7 +363,7 @@ def arguments():
 
 def main():
     bench = Bench(arguments())
-    for tool in ("tunnelload", "sink"):
+    for tool in ("tunnelload", "sink", "storebench", "staload"):
         if not os.access(bench.tool(tool), os.X_OK):
             sys.exit(f"bench: {bench.tool(tool)} is missing: run `make bench`, or set STAGATE_BIN to the build folder")
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -24,7 +24,8 @@ def descriptor_limit():
 
 
 class Process:
-    """A program in a session of its own, pinned to one CPU, that dies with the benchmark. stderr goes to the file `log`."""
+    """A program in a session of its own, pinned to one CPU (or to several), that dies with the benchmark. stderr goes to the file
+    `log`."""
 
     running = []
 
@@ -33,7 +34,7 @@ class Process:
             LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
             hard = descriptor_limit()
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            os.sched_setaffinity(0, {cpu})
+            os.sched_setaffinity(0, {cpu} if isinstance(cpu, int) else cpu)
 
         self.log = log
         self.name = os.path.basename(argv[0])
