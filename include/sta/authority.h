@@ -190,6 +190,8 @@ struct authority_request *authority_client_refresh(struct authority_client *c,
                                                    const struct ticket_ref *ref, int64_t now_ms,
                                                    authority_cb *cb, void *owner);
 void authority_request_cancel(struct authority_request *r);
+/* Whether a fault delays it: then it is the fault's doing when somebody does not want to wait any longer. */
+bool authority_request_is_slowed(const struct authority_request *r);
 
 /* Asks a remote authority for its ID now and at its interval, until the client is closed. first(owner) once,
  * when the first question has come to an end of any kind; for an embedded one from the next turn. One loop

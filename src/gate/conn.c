@@ -205,7 +205,7 @@ static void on_deadline(struct deadline *d)
         conn_refuse(c, REASON_REQUEST_TIMEOUT, NULL);
         break;
     case CONN_TICKET:
-        conn_refuse(c, REASON_AUTHORITY_DOWN, authority_fail_sentence(AUTHORITY_TIMEOUT));
+        conn_request_timed_out(c);
         break;
     case CONN_RESOLVE:
         conn_refuse(c, REASON_BACKEND_UNRESOLVED, "the resolver did not answer in time");

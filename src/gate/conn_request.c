@@ -255,6 +255,13 @@ static void take_answer(struct conn *c, const struct authority_answer *answer)
     redeem_next(c);
 }
 
+void conn_request_timed_out(struct conn *c)
+{
+    const struct request *q = c->request;
+    c->story.injected |= q->redeeming != NULL && authority_request_is_slowed(q->redeeming);
+    conn_refuse(c, REASON_AUTHORITY_DOWN, authority_fail_sentence(AUTHORITY_TIMEOUT));
+}
+
 static void on_redeemed(void *owner, const struct authority_answer *answer)
 {
     take_answer(owner, answer);

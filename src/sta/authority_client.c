@@ -45,6 +45,11 @@ void authority_request_cancel(struct authority_request *r)
     authority_request_free(r);
 }
 
+bool authority_request_is_slowed(const struct authority_request *r)
+{
+    return r->slowed;
+}
+
 static void count(struct authority *a, const struct authority_answer *answer)
 {
     struct authority_counters *n = &a->counters;
