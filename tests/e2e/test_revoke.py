@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+import authorities
 import backends
 import issuing
 import lab
@@ -20,7 +21,7 @@ def backend(make_shared):
 
 def start(make, backend, **sections):
     gateway = make.gateway([lab.service(backend, tls_floor="none")], workers=WORKERS, start=False, **{
-        "authorities": [issuing.embedded()], "sign-in": {"htpasswd": "users"}, **sections})
+        "authorities": [authorities.embedded()], "sign-in": {"htpasswd": "users"}, **sections})
     issuing.write_users(gateway.folder / "users", alice=issuing.sha512(PASSWORD))
     return gateway.start()
 
@@ -124,7 +125,7 @@ def test_many_at_once(without_socket):
 # ---- in which state ----------------------------------------------------------------------------------------
 
 def test_a_memory_store(make, backend):
-    gateway = start(make, backend, admin=issuing.ADMIN, authorities=[issuing.embedded(store="memory")])
+    gateway = start(make, backend, admin=issuing.ADMIN, authorities=[authorities.embedded(store="memory")])
     ticket, other = issue(gateway, "alice"), issue(gateway, "alice")
     tunnels, others = tunnels_of(gateway, ticket["ticket"]), tunnels_of(gateway, other["ticket"], 2)
     by_command(gateway, ticket)
@@ -141,7 +142,7 @@ def test_tunnels_in_every_state(make, certs, mail_context, backend):
     source = make.backend(backends.source(bytes(8 << 20)))
     gateway = make.gateway([lab.service(mail), lab.service(backend, push, tls_floor="none"),
                             lab.service(source, dump, tls_floor="none")], workers=2, admin=issuing.ADMIN,
-                           authorities=[issuing.embedded()])
+                           authorities=[authorities.embedded()])
     ticket = issue(gateway, "alice")
     before, within, inside = (gateway.tunnel(ticket["ticket"]) for _ in range(3))
     within.conn.sendall(wire.first_flight(wire.client_context(), "mail.example.com")[:50])
@@ -199,7 +200,7 @@ def test_after_a_reload(make, backend):
 
 def test_two_gateways_on_one_store(make, backend):
     one = start(make, backend, admin=issuing.ADMIN)
-    two = start(make, backend, authorities=[issuing.embedded(store=f"lmdb:{one.folder}/tickets")])
+    two = start(make, backend, authorities=[authorities.embedded(store=f"lmdb:{one.folder}/tickets")])
     ticket, other = issue(one, "alice"), issue(one, "alice")
     at_one, at_two = tunnels_of(one, ticket["ticket"], 4), tunnels_of(two, ticket["ticket"], 4)
     others = tunnels_of(two, other["ticket"], 2)

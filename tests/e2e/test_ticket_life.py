@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+import authorities
 import backends
 import issuing
 import lab
@@ -19,7 +20,7 @@ def backend(make_shared):
 def living(make, backend, policy=(), store="lmdb:tickets", authority=(), **sections):
     """A gateway of four workers with an admin socket."""
     return make.gateway([lab.service(backend, tls_floor="none")], workers=4, policy=dict(policy), admin=issuing.ADMIN,
-                        authorities=[issuing.embedded(store=store, **dict(authority))], **sections)
+                        authorities=[authorities.embedded(store=store, **dict(authority))], **sections)
 
 
 def hello(client):
