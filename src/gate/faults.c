@@ -28,3 +28,9 @@ int64_t faults_clock_ms(void)
 {
     return atomic_load(&jump_in_force_ms);
 }
+
+bool faults_clock_brought(int64_t at_ms)
+{
+    int64_t jump = faults_clock_ms();
+    return jump > 0 && clock_wall_ms() - jump < at_ms;
+}

@@ -68,7 +68,7 @@ static const struct reason_info table[REASON_COUNT] = {
                                 "Send the CONNECT or SOCKS request at once, or raise timeouts.request."},
     [REASON_IDLE_TIMEOUT] = {"idle_timeout", 0, 0, 0, "No byte passed the tunnel for the idle time.",
                              "Raise timeouts.idle above the longest heartbeat (3540 s)."},
-    [REASON_FORCED_TIMEOUT] = {"forced_timeout", 408, 0, 0, "The forced time-out of the session has come.",
+    [REASON_FORCED_TIMEOUT] = {"forced_timeout", 407, 2, 0, "The forced time-out of the session has come.",
                                "Sign in again for a new ticket, or raise forced-timeout in the policy."},
     [REASON_TLS_FLOOR] = {"tls_floor", 0, 0, 70, "The TLS version offered or chosen is below the floor.",
                           "Raise the peer's version, or lower tls-floor of the listener or service."},

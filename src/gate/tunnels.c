@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "conn_impl.h"
+#include "gate/faults.h"
 
 #define TICK_MS       250 /* the shortest tickets live for a second, and are refreshed at half of it */
 #define BUCKETS_FIRST 64
@@ -177,6 +178,12 @@ static int64_t expiry_at(const struct held *h, const struct conn *c)
     return c->draining ? later_by(h->expires_ms, settings_of(c)->timeouts.drain) : h->expires_ms;
 }
 
+static void arm_tick(struct tunnels *t)
+{
+    if (list_empty(&t->tick.link))
+        deadline_set(&t->worker->loop, &t->tick, WORKER_DRAIN_DEADLINE, TICK_MS);
+}
+
 static void schedule(struct tunnels *t, struct held *h)
 {
     int64_t due = h->refresh_at_ms;
@@ -191,8 +198,7 @@ static void schedule(struct tunnels *t, struct held *h)
     if (due == INT64_MAX)
         return;
     heap_add(t, h);
-    if (list_empty(&t->tick.link))
-        deadline_set(&t->worker->loop, &t->tick, WORKER_DRAIN_DEADLINE, TICK_MS);
+    arm_tick(t);
 }
 
 /* ---- coming and going ---- */
@@ -322,13 +328,14 @@ static void end_conn(struct conn *c, enum reason r, bool injected)
 
 static void act_on_expiry(struct held *h, struct conn *c, int64_t now)
 {
+    bool injected = h->injected || faults_clock_brought(h->expires_ms);
     if (now < expiry_at(h, c))
         return;
     if (settings_of(c)->policy.on_expiry == EXPIRY_DRAIN && !c->draining) {
-        c->story.injected |= h->injected;
+        c->story.injected |= injected;
         conn_drain(c);
     } else {
-        end_conn(c, REASON_TICKET_EXPIRED, h->injected);
+        end_conn(c, REASON_TICKET_EXPIRED, injected);
     }
 }
 
@@ -345,7 +352,7 @@ static void act(struct tunnels *t, struct held *h, int64_t now)
         bool last = l->next == &h->conns;
         next = l->next;
         if (now >= forced_at(h, c))
-            end_conn(c, REASON_FORCED_TIMEOUT, false);
+            end_conn(c, REASON_FORCED_TIMEOUT, faults_clock_brought(forced_at(h, c)));
         else
             act_on_expiry(h, c, now);
         if (last)
@@ -362,8 +369,9 @@ static void on_tick(struct deadline *d)
     int64_t now = clock_wall_ms();
     while (t->heap_count > 0 && t->heap[0]->due_ms <= now)
         act(t, t->heap[0], now);
-    if (t->heap_count > 0 && list_empty(&t->tick.link))
-        deadline_set(&t->worker->loop, &t->tick, WORKER_DRAIN_DEADLINE, TICK_MS);
+    ask_about_next(t);
+    if (t->heap_count > 0 || !list_empty(&t->rechecks))
+        arm_tick(t);
 }
 
 /* ---- ends that are told ---- */
@@ -394,7 +402,12 @@ static void on_asked(void *owner, int rc, struct record *const *records, size_t 
     (void)more;
     h->asked = NULL;
     t->asking--;
-    if (rc == 0 && count == 1) {
+    if (rc < 0) { /* the store is away, or not back for this worker yet: in doubt until it answers */
+        list_append(&t->rechecks, &h->recheck);
+        arm_tick(t);
+        return;
+    }
+    if (count == 1) {
         const struct record *r = records[0];
         h->injected |= r->injected;
         if (r->state == TICKET_REVOKED) {

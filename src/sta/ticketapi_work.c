@@ -156,6 +156,7 @@ static void on_issued(void *owner, int rc)
     mem_wipe(string, sizeof string);
     mem_wipe(c->value, sizeof c->value);
     atomic_fetch_add_explicit(&a->counters.issued, 1, memory_order_relaxed);
+    c->injected = atomic_load(&a->faults.id) != NULL; /* that is not the ID it should name */
     api_done(c, 201, "issued", c->record, ticket);
 }
 

@@ -68,12 +68,19 @@ static int for_authorities(struct local *l, int (*each)(struct local *l))
     return rc;
 }
 
+/* A store that is a server of its own knows better what is wrong with it. */
+static const char *text_of(const struct local *l, int rc)
+{
+    const char *detail = NULL;
+    return rc == ERR_STORE && !store_is_up(l->store, &detail) && detail != NULL ? detail : err_text(rc);
+}
+
 static int complain(const struct local *l, int rc)
 {
     const char *why = rc == ERR_EXISTS ? "more than one ticket begins so: give more digits"
                       : rc == ERR_SYNTAX
                           ? "neither a ticket string nor a fingerprint of 4 or more hexadecimal digits"
-                          : err_text(rc);
+                          : text_of(l, rc);
     fprintf(stderr, "stagate: authority %s: %s\n", l->authority->id, why);
     return 1;
 }
@@ -114,7 +121,7 @@ static int issue_in(struct local *l)
     rc = store_issue(l->store, r);
     free(r);
     if (rc < 0)
-        fprintf(stderr, "stagate: the ticket could not be issued: %s\n", err_text(rc));
+        fprintf(stderr, "stagate: the ticket could not be issued: %s\n", text_of(l, rc));
     else
         print_string(l, value);
     mem_wipe(value, sizeof value);

@@ -33,12 +33,6 @@ def write_users(path, **hashes):
     new.rename(path)
 
 
-def embedded(**keys):
-    """An authority with a store whose services are on free ports of the loopback."""
-    return {"id": lab.AUTHORITY, "store": "lmdb:tickets", "listen": ["http://127.0.0.1:0"],
-            **{k.replace("_", "-"): v for k, v in keys.items()}}
-
-
 ADMIN = {"socket": SOCKET}
 
 
@@ -56,6 +50,7 @@ def issue(gateway, user, **wish):
     """A ticket by the admin socket: its document."""
     status, ticket = admin(gateway, "POST", TICKETS, {"user": user, **wish})
     assert status == 201, ticket
+    lab.keep_secret(ticket["ticket"])
     return ticket
 
 

@@ -159,8 +159,9 @@ class Redis:
 
         def answers():
             assert self.process.poll() is None, "redis-server ended"
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return True
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as client:
+                client.sendall(b"PING\r\n")
+                return client.recv(100).startswith((b"+PONG", b"-NOAUTH"))  # and not still loading
             return False
         wire.poll(answers, "redis-server")
         return self

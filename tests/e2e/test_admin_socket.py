@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+import authorities
 import backends
 import issuing
 import lab
@@ -27,7 +28,7 @@ def backend(make_shared):
 def administered(make, backend, **sections):
     """Two authorities with a store, and one that is somewhere else."""
     return make.gateway([lab.service(backend, tls_floor="none")], admin=issuing.ADMIN, **{
-        "authorities": [issuing.embedded(), {"id": MORE, "store": "memory"},
+        "authorities": [authorities.embedded(), {"id": MORE, "store": "memory"},
                         {"id": "STAELSEWHERE", "url": "http://127.0.0.1:1", "learn-id": "no"}], **sections})
 
 
@@ -271,7 +272,7 @@ def test_authorities(make, backend):
 
 def test_purge(make, backend):
     gateway = administered(make, backend, authorities=[
-        issuing.embedded(**{"keep-ended": "1s"}), {"id": MORE, "store": "memory", "keep-ended": "24h"}])
+        authorities.embedded(**{"keep-ended": "1s"}), {"id": MORE, "store": "memory", "keep-ended": "24h"}])
     ended = [issue(gateway, "frank", lifetime="1ms") for _ in range(3)] + [
         issue(gateway, "frank", lifetime="1ms", authority=MORE)]
     kept = issue(gateway, "frank")

@@ -9,7 +9,6 @@ import wire
 
 LATER = {  # reasons that nothing can provoke yet, and what has to come first
     "wrong_gateway": "background-network-service-gateway is told to clients, not enforced",
-    "forced_timeout": "sessions that issue tickets have no forced time-out yet",
 }
 
 

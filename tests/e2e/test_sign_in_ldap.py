@@ -1,6 +1,7 @@
 """Signing in against a real directory: who is let in, and as whom; a directory that is away, and comes back."""
 import pytest
 
+import authorities
 import backends
 import directory
 import issuing
@@ -29,7 +30,7 @@ def run(make, people, tmp_path):
         ldap = {"url": people.url, "base": directory.BASE, "bind-dn": directory.READER, "bind-password-file": str(secret),
                 "user-attribute": "employeeNumber", "timeout": "2s", **{k.replace("_", "-"): v for k, v in keys.items()}}
         gateway = make.gateway([lab.service(backend, tls_floor="none")], start=False,
-                               authorities=[issuing.embedded()], **{"sign-in": {"ldap": ldap}})
+                               authorities=[authorities.embedded()], **{"sign-in": {"ldap": ldap}})
         gateway.expect_output("warning:")  # the password crosses the loopback in clear
         return gateway.start()
     return run

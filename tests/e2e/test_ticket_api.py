@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+import authorities
 import backends
 import issuing
 import lab
@@ -28,7 +29,7 @@ def signing_in(make, backend, certs, authority=(), sign_in=(), start=True, **sec
     """A gateway where alice (SHA-512 crypt) and bob (bcrypt) may sign in."""
     gateway = make.gateway(
         [lab.service(backend, tls_floor="none"), lab.service(backend, PUSH, tls_floor="none")], start=False,
-        authorities=[issuing.embedded(**{
+        authorities=[authorities.embedded(**{
             "listen": ["http://127.0.0.1:0", "https://127.0.0.1:0"], "certificate": certs.sta_crt, "key": certs.sta_key,
             "hosts": "sta.example.com", **dict(authority)})],
         **{"sign-in": {"htpasswd": "users", "attempts-per-user": 1000, "attempts-per-address": 1000, **dict(sign_in)}},
@@ -45,6 +46,7 @@ def gateway(make_shared, backend, certs):
 def issue(gateway, user=f"alice:{PASSWORD}", **wish):
     status, ticket = ask(gateway, "POST", body=wish, user=user)
     assert status == 201, ticket
+    lab.keep_secret(ticket["ticket"])
     return ticket
 
 
@@ -381,7 +383,7 @@ def test_as_the_manual_shows_it(gateway):
 
 
 def test_nobody_can_sign_in(make, backend):
-    gateway = make.gateway([lab.service(backend, tls_floor="none")], authorities=[issuing.embedded()])
+    gateway = make.gateway([lab.service(backend, tls_floor="none")], authorities=[authorities.embedded()])
     for user in (f"alice:{PASSWORD}", None):
         assert ask(gateway, "POST", body={}, user=user) == (
             404, {"error": "no_sign_in", "message": "sign-in is not configured here"})

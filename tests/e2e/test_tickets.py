@@ -136,10 +136,9 @@ def test_revoking(gateway):
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert refused(gateway, ticket, "ticket_revoked")["user"] == "dave"
     assert states(gateway)[entry["ticket"]] == "revoked"
-    # what is open stays open
-    tunnel.conn.sendall(b"hello")
-    assert tunnel.conn.recv_exact(5) == b"hello"
-    tunnel.close()
+    # what is open is cut: the gateway hears of it from the store
+    tunnel.conn.ends()
+    tunnel.ended("ticket_revoked", None, user="dave")
 
 
 def test_an_unknown_ticket_is_logged_by_its_fingerprint(gateway):
