@@ -51,6 +51,9 @@ static void set_deadline(struct httpd_conn *c)
         if (is_sent(c)) {
             list++;
             ms = o->request_ms < LINGER_MS ? o->request_ms : LINGER_MS;
+        } else if (c->h->closing) { /* whoever reads slowly must not hold up the end */
+            list++;
+            ms = o->request_ms;
         }
         break;
     case HTTPD_HANDLING: /* the handler's business */
@@ -410,7 +413,7 @@ static void on_deadline(struct deadline *d)
         refuse(c, 408, "the request took too long to come");
     else if (c->state == HTTPD_IDLE)
         drop_idle(c);
-    else if (c->state != HTTPD_HANDSHAKE && stream_queued(&c->stream) < c->queued)
+    else if (c->state != HTTPD_HANDSHAKE && !c->h->closing && stream_queued(&c->stream) < c->queued)
         set_deadline(c); /* slowly, but the peer reads */
     else
         drop(c);
@@ -510,6 +513,9 @@ void httpd_close(struct httpd *h, void (*closed)(void *owner), void *owner)
     close_all(h, HTTPD_HANDSHAKE, drop);
     close_all(h, HTTPD_IDLE, drop_idle);
     close_all(h, HTTPD_SENDING, finish);
+    struct list *last = &h->conns[HTTPD_LAST];
+    for (struct list *l = last->next; l != last; l = l->next)
+        set_deadline(list_entry(l, struct httpd_conn, link));
 }
 
 void httpd_update(struct httpd *h, SSL_CTX *tls, void *owner)

@@ -562,6 +562,36 @@ START_TEST(closing_with_a_request_whose_peer_is_gone)
 }
 END_TEST
 
+/* One who reads on and on, but never all, does not hold up the end. */
+START_TEST(closing_with_a_slow_reader)
+{
+    static struct raw c;
+    options.request_ms = 200;
+    big_bytes = 30000000;
+    start();
+    raw_connect(&c, &address);
+    raw_send(&c, _i == 0 ? "GET /big HTTP/1.1\r\n" HOST "\r\n"
+                         : "GET /big HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+    RUN_UNTIL(handled == 1);
+    httpd_close(server, on_closed, closing);
+    server = NULL;
+    size_t taken = 0;
+    uint64_t end = uv_hrtime() + FIXTURE_DEADLINE_NS, next = 0;
+    while (!closed && uv_hrtime() < end) {
+        if (uv_hrtime() >= next) { /* far less than there is, but some before each deadline */
+            raw_poll(&c);
+            taken += c.len;
+            c.len = 0;
+            next = uv_hrtime() + 50u * 1000000u;
+        }
+        turn();
+    }
+    ck_assert(closed);
+    ck_assert_uint_lt(taken, big_bytes);
+    raw_close(&c);
+}
+END_TEST
+
 START_TEST(closing_inside_the_handler)
 {
     static struct raw c;
@@ -720,6 +750,7 @@ int main(void)
     tcase_add_test(t, a_place_is_free_at_once);
     tcase_add_test(t, closing_waits_for_open_requests);
     tcase_add_test(t, closing_with_a_request_whose_peer_is_gone);
+    tcase_add_loop_test(t, closing_with_a_slow_reader, 0, 2);
     tcase_add_test(t, closing_inside_the_handler);
     tcase_add_test(t, a_new_owner_from_the_next_request_on);
     tcase_add_test(t, over_a_unix_socket);
