@@ -64,7 +64,8 @@ void *httpd_request_owner(const struct httpd_request *r);
 
 /* Answers; the request is gone afterwards. fields: further header lines, each with its CRLF, or NULL. type
  * NULL: no Content-Type. HEAD gets no body. Content-Length is sent except with 204 and 304; "Cache-Control:
- * no-store" and Date always. More than HTTPD_ANSWER_MAX bytes are answered 500. */
+ * no-store" and Date always. More than HTTPD_ANSWER_MAX bytes are answered 500. Where peers leave more than
+ * twice that unread, those that were answered first are closed. */
 #define HTTPD_ANSWER_MAX (32 * 1024 * 1024)
 void httpd_answer(struct httpd_request *r, unsigned status, const char *fields, const char *type,
                   const void *body, size_t len);

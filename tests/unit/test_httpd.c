@@ -372,6 +372,37 @@ START_TEST(large_answers_are_drained)
 }
 END_TEST
 
+/* Answers that nobody reads do not fill the memory: who was answered first gives way. */
+START_TEST(unread_answers_have_a_limit)
+{
+    static struct raw c[4];
+    big_bytes = 30000000;
+    start();
+    for (size_t i = 0; i < 4; i++) {
+        raw_connect(&c[i], &address);
+        raw_send(&c[i], _i == 0 ? "GET /big HTTP/1.1\r\n" HOST "\r\n"
+                                : "GET /big HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+        RUN_UNTIL(handled == i + 1);
+    }
+    for (size_t i = 0; i < 4; i += 3) {
+        size_t total = 0;
+        bool ended = false;
+        uint64_t end = uv_hrtime() + FIXTURE_DEADLINE_NS;
+        while (!ended && total < big_bytes && uv_hrtime() < end) {
+            ended = raw_poll(&c[i]);
+            for (size_t j = 0; j < c[i].len; j++)
+                total += c[i].data[j] == 'b';
+            c[i].len = 0;
+            turn();
+        }
+        ck_assert_int_eq(total == big_bytes, i == 3);
+        ck_assert(i == 3 || ended);
+    }
+    for (size_t i = 0; i < 4; i++)
+        raw_close(&c[i]);
+}
+END_TEST
+
 START_TEST(answers_have_a_limit)
 {
     static struct raw c;
@@ -741,6 +772,7 @@ int main(void)
     tcase_add_test(t, half_closed_peers_get_their_answers);
     tcase_add_test(t, a_peer_that_is_gone_is_answered_in_vain);
     tcase_add_test(t, large_answers_are_drained);
+    tcase_add_loop_test(t, unread_answers_have_a_limit, 0, 2);
     tcase_add_test(t, answers_have_a_limit);
     tcase_add_loop_test(t, a_slow_request_is_answered_408, 0, 4);
     tcase_add_loop_test(t, an_idle_connection_is_closed, 0, 2);
