@@ -39,8 +39,9 @@ extern const char httpd_wants_tls[]; /* refuse's why (the same pointer) where pl
 
 /* Serves a bound, listening socket (net/listener.h; TCP or Unix), owned from now on. */
 struct httpd *httpd_new(struct netloop *loop, int fd, const struct httpd_options *options);
-/* No new connections, idle ones are closed, open requests are waited for; then closed(owner) from a later
- * turn and the server is gone. closed may be NULL. Changing options: see httpd_set_owner. */
+/* No new connections, idle ones are closed, open requests are waited for (and their answers' way to the
+ * peers, for request_ms); then closed(owner) from a later turn and the server is gone. closed may be NULL.
+ * Changing options: see httpd_set_owner. */
 void httpd_close(struct httpd *h, void (*closed)(void *owner), void *owner);
 /* A reload: new TLS context for connections to come (NULL where it was), new owner for handle and refuse from
  * the next request on. */
@@ -63,7 +64,8 @@ void *httpd_request_owner(const struct httpd_request *r);
 
 /* Answers; the request is gone afterwards. fields: further header lines, each with its CRLF, or NULL. type
  * NULL: no Content-Type. HEAD gets no body. Content-Length is sent except with 204 and 304; "Cache-Control:
- * no-store" and Date always. More than HTTPD_ANSWER_MAX bytes are answered 500. */
+ * no-store" and Date always. More than HTTPD_ANSWER_MAX bytes are answered 500. Where peers leave more than
+ * twice that unread, those that were answered first are closed. */
 #define HTTPD_ANSWER_MAX (32 * 1024 * 1024)
 void httpd_answer(struct httpd_request *r, unsigned status, const char *fields, const char *type,
                   const void *body, size_t len);

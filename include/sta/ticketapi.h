@@ -21,6 +21,8 @@
 #include "sta/signin.h"
 
 #define TICKETAPI_PATH "/v1/tickets"
+#define TICKETAPI_LISTS_MAX                                                                                  \
+    16 /* of users, at once: one of many large tickets takes some 20 MB while it is made */
 
 struct ticketapi { /* filled by whoever makes it; valid while a request is open */
     size_t client_count;
@@ -34,6 +36,7 @@ struct ticketapi { /* filled by whoever makes it; valid while a request is open 
     struct signin_client *signin;           /* NULL: for users there is nothing here */
     struct ratelimit *by_user, *by_address; /* failed sign-ins */
     bool admin;                /* who comes is the administrator: no sign-in, everybody's tickets */
+    size_t lists;              /* users' lists being made; counted by this module */
     size_t open;               /* requests that have not been answered; counted by this module */
     void (*idle)(void *owner); /* called when open becomes 0; may be NULL */
     void *owner;

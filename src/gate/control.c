@@ -39,6 +39,8 @@ static void control_runtime_free(struct control_runtime *cr)
 {
     struct control *c = cr->control;
     runtime_unref(cr->runtime);
+    ratelimit_free(cr->by_user);
+    ratelimit_free(cr->by_address);
     free(cr->contexts);
     free(cr->services);
     free(cr->service_texts);
@@ -114,8 +116,8 @@ static void fill_api(struct control_runtime *cr, struct control_context *x, size
         .service_count = r->settings->policy.services.count,
         .services = cr->service_texts,
         .signin = cr->signin,
-        .by_user = cr->control->by_user,
-        .by_address = cr->control->by_address,
+        .by_user = cr->by_user,
+        .by_address = cr->by_address,
         .idle = on_idle,
         .owner = x,
     };
@@ -176,6 +178,8 @@ static struct control_runtime *control_runtime_new(struct control *c, struct run
     cr->control = c;
     cr->runtime = r;
     cr->refs = 1;
+    cr->by_user = ratelimit_ref(c->by_user);
+    cr->by_address = ratelimit_ref(c->by_address);
     cr->first_probes = r->authority_count;
     if (r->signin != NULL)
         cr->signin = signin_client_new(r->signin, &c->loop.uv);

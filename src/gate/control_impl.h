@@ -30,6 +30,7 @@ struct control_runtime {
     size_t closing;      /* clients not closed yet */
     size_t first_probes; /* not come to an end yet */
     struct signin_client *signin;
+    struct ratelimit *by_user, *by_address; /* the control's when it was made: references */
     char gateway[HOSTPORT_TEXT];
     char (*services)[HOSTPORT_TEXT];    /* owned: the policy's, as texts */
     const char **service_texts;         /* owned */

@@ -16,10 +16,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define LINGER_MS  2000          /* for the peer to end its side: our close is no reset then */
-#define BEHIND_MAX (1024 * 1024) /* never met: reading stops after one read */
-#define HEAD_MAX   (64 * 1024)   /* of an answer */
-#define JOIN_MAX   (16 * 1024)   /* bodies up to this go out in one piece with their head */
+#define LINGER_MS  2000               /* for the peer to end its side: our close is no reset then */
+#define BEHIND_MAX (1024 * 1024)      /* never met: reading stops after one read */
+#define HEAD_MAX   (64 * 1024)        /* of an answer */
+#define JOIN_MAX   (16 * 1024)        /* bodies up to this go out in one piece with their head */
+#define QUEUED_MAX (64 * 1024 * 1024) /* of all answers that peers have not read yet, together */
 
 const char httpd_wants_tls[] = "plain HTTP on a TLS port: use https://";
 
@@ -51,6 +52,9 @@ static void set_deadline(struct httpd_conn *c)
         if (is_sent(c)) {
             list++;
             ms = o->request_ms < LINGER_MS ? o->request_ms : LINGER_MS;
+        } else if (c->h->closing) { /* whoever reads slowly must not hold up the end */
+            list++;
+            ms = o->request_ms;
         }
         break;
     case HTTPD_HANDLING: /* the handler's business */
@@ -160,6 +164,31 @@ static void send_answer(struct httpd_conn *c, unsigned status, const char *field
     buf_deinit(&out);
 }
 
+static size_t queued_in(const struct list *conns)
+{
+    size_t sum = 0;
+    for (const struct list *l = conns->next; l != conns; l = l->next)
+        sum += stream_queued(&list_entry(l, struct httpd_conn, link)->stream);
+    return sum;
+}
+
+/* Large answers wait in our memory for peers that do not read: where they are too many, those that have had
+ * most time to read give way. Small ones are bounded by the number of connections. */
+static void make_room(struct httpd *h, size_t len)
+{
+    struct list *const waiting[] = {&h->conns[HTTPD_SENDING], &h->conns[HTTPD_LAST]};
+    size_t sum = len + queued_in(waiting[0]) + queued_in(waiting[1]);
+    for (size_t i = 0; i < 2; i++) {
+        for (struct list *l = waiting[i]->next; l != waiting[i] && sum > QUEUED_MAX;) {
+            struct httpd_conn *c = list_entry(l, struct httpd_conn, link);
+            l = l->next;
+            sum -= stream_queued(&c->stream);
+            if (!is_sent(c))
+                drop(c);
+        }
+    }
+}
+
 static void refuse(struct httpd_conn *c, unsigned status, const char *why)
 {
     const struct httpd_options *o = &c->h->options;
@@ -182,6 +211,8 @@ void httpd_answer(struct httpd_request *r, unsigned status, const char *fields, 
     struct httpd_conn *c = r->conn;
     assert(c->request == r && (c->state == HTTPD_HANDLING || c->state == HTTPD_CLOSED));
     bool keep_alive = r->head.keep_alive && !c->h->closing;
+    if (len > JOIN_MAX && len <= HTTPD_ANSWER_MAX)
+        make_room(c->h, len);
     if (c->state == HTTPD_CLOSED)
         ; /* the peer is gone: nobody to tell */
     else if (len <= HTTPD_ANSWER_MAX)
@@ -410,7 +441,7 @@ static void on_deadline(struct deadline *d)
         refuse(c, 408, "the request took too long to come");
     else if (c->state == HTTPD_IDLE)
         drop_idle(c);
-    else if (c->state != HTTPD_HANDSHAKE && stream_queued(&c->stream) < c->queued)
+    else if (c->state != HTTPD_HANDSHAKE && !c->h->closing && stream_queued(&c->stream) < c->queued)
         set_deadline(c); /* slowly, but the peer reads */
     else
         drop(c);
@@ -510,6 +541,9 @@ void httpd_close(struct httpd *h, void (*closed)(void *owner), void *owner)
     close_all(h, HTTPD_HANDSHAKE, drop);
     close_all(h, HTTPD_IDLE, drop_idle);
     close_all(h, HTTPD_SENDING, finish);
+    struct list *last = &h->conns[HTTPD_LAST];
+    for (struct list *l = last->next; l != last; l = l->next)
+        set_deadline(list_entry(l, struct httpd_conn, link));
 }
 
 void httpd_update(struct httpd *h, SSL_CTX *tls, void *owner)

@@ -43,6 +43,7 @@ void ticketapi_error(struct httpd_request *r, unsigned status, const char *field
 static void end_call(struct api_call *c)
 {
     struct ticketapi *t = c->t;
+    t->lists -= c->listing;
     json_decref(c->body);
     free(c->record);
     free(c);

@@ -26,6 +26,7 @@ struct api_call { /* one request */
     char query[256];
     json_t *list; /* owned by the answer */
     bool injected;
+    bool listing; /* counted in the API's lists */
 };
 
 /* Does what was asked for, by whom is known by now. */

@@ -422,6 +422,12 @@ static void list(struct api_call *c)
         api_fail(c, 400, NULL, "bad_request", "next is what an answer before gave as next");
         return;
     }
+    if (!c->t->admin && c->t->lists >= TICKETAPI_LISTS_MAX) {
+        api_fail(c, 503, "Retry-After: 1\r\n", "busy", "too many lists are asked for at once; try again");
+        return;
+    }
+    c->listing = !c->t->admin;
+    c->t->lists += c->listing;
     c->list = json_pack("{s:[]}", "tickets");
     ask_next(c);
 }

@@ -1,8 +1,10 @@
 """The ticket API for users: sign in, and ask for a ticket; see, list and revoke one's own. How often one may be wrong,
 and what no web page can do."""
 import base64
+import contextlib
 import datetime
 import json
+import socket
 import ssl
 import subprocess
 
@@ -328,6 +330,27 @@ def test_failed_sign_ins_are_counted_by_user_and_by_address(make, backend, certs
     event = gateway.reload(gateway.conf)
     assert event["event"] == "reloaded"
     assert tries(good) == 200
+
+
+def test_limits_that_change_under_a_sign_in(make, backend, certs):
+    gateway = signing_in(make, backend, certs, sign_in={"threads": 1})
+    slow = issuing.crypt.crypt(OTHER, issuing.crypt.mksalt(issuing.crypt.METHOD_SHA512, rounds=1000000))
+    issuing.write_users(gateway.folder / "users", bob=slow)
+    head = wire.basic(OTHER, "bob")
+    with contextlib.ExitStack() as stack:
+        asking = [stack.enter_context(socket.create_connection(gateway.ready["sta"][0].split(":"), wire.DEADLINE))
+                  for _ in range(4)]
+        for sock in asking:
+            sock.sendall(f"GET /v1/tickets HTTP/1.1\r\nHost: localhost\r\nAuthorization: {head}\r\n\r\n".encode())
+        # the requests are there when one behind them has been answered
+        assert ask(gateway, "GET", user=None)[0] == 401
+        gateway.conf["sign-in"]["attempts-per-user"] = 999
+        assert gateway.reload(gateway.conf)["event"] == "reloaded"
+        del gateway.conf["sign-in"]
+        assert gateway.reload(gateway.conf)["event"] == "reloaded"
+        for sock in asking:  # each ends as it began
+            assert sock.recv(12) == b"HTTP/1.1 200"
+    assert ask(gateway, "GET")[1]["error"] == "no_sign_in"
 
 
 def test_attempts_come_back(make, backend, certs):

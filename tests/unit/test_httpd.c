@@ -372,6 +372,37 @@ START_TEST(large_answers_are_drained)
 }
 END_TEST
 
+/* Answers that nobody reads do not fill the memory: who was answered first gives way. */
+START_TEST(unread_answers_have_a_limit)
+{
+    static struct raw c[4];
+    big_bytes = 30000000;
+    start();
+    for (size_t i = 0; i < 4; i++) {
+        raw_connect(&c[i], &address);
+        raw_send(&c[i], _i == 0 ? "GET /big HTTP/1.1\r\n" HOST "\r\n"
+                                : "GET /big HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+        RUN_UNTIL(handled == i + 1);
+    }
+    for (size_t i = 0; i < 4; i += 3) {
+        size_t total = 0;
+        bool ended = false;
+        uint64_t end = uv_hrtime() + FIXTURE_DEADLINE_NS;
+        while (!ended && total < big_bytes && uv_hrtime() < end) {
+            ended = raw_poll(&c[i]);
+            for (size_t j = 0; j < c[i].len; j++)
+                total += c[i].data[j] == 'b';
+            c[i].len = 0;
+            turn();
+        }
+        ck_assert_int_eq(total == big_bytes, i == 3);
+        ck_assert(i == 3 || ended);
+    }
+    for (size_t i = 0; i < 4; i++)
+        raw_close(&c[i]);
+}
+END_TEST
+
 START_TEST(answers_have_a_limit)
 {
     static struct raw c;
@@ -562,6 +593,36 @@ START_TEST(closing_with_a_request_whose_peer_is_gone)
 }
 END_TEST
 
+/* One who reads on and on, but never all, does not hold up the end. */
+START_TEST(closing_with_a_slow_reader)
+{
+    static struct raw c;
+    options.request_ms = 200;
+    big_bytes = 30000000;
+    start();
+    raw_connect(&c, &address);
+    raw_send(&c, _i == 0 ? "GET /big HTTP/1.1\r\n" HOST "\r\n"
+                         : "GET /big HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+    RUN_UNTIL(handled == 1);
+    httpd_close(server, on_closed, closing);
+    server = NULL;
+    size_t taken = 0;
+    uint64_t end = uv_hrtime() + FIXTURE_DEADLINE_NS, next = 0;
+    while (!closed && uv_hrtime() < end) {
+        if (uv_hrtime() >= next) { /* far less than there is, but some before each deadline */
+            raw_poll(&c);
+            taken += c.len;
+            c.len = 0;
+            next = uv_hrtime() + 50u * 1000000u;
+        }
+        turn();
+    }
+    ck_assert(closed);
+    ck_assert_uint_lt(taken, big_bytes);
+    raw_close(&c);
+}
+END_TEST
+
 START_TEST(closing_inside_the_handler)
 {
     static struct raw c;
@@ -711,6 +772,7 @@ int main(void)
     tcase_add_test(t, half_closed_peers_get_their_answers);
     tcase_add_test(t, a_peer_that_is_gone_is_answered_in_vain);
     tcase_add_test(t, large_answers_are_drained);
+    tcase_add_loop_test(t, unread_answers_have_a_limit, 0, 2);
     tcase_add_test(t, answers_have_a_limit);
     tcase_add_loop_test(t, a_slow_request_is_answered_408, 0, 4);
     tcase_add_loop_test(t, an_idle_connection_is_closed, 0, 2);
@@ -720,6 +782,7 @@ int main(void)
     tcase_add_test(t, a_place_is_free_at_once);
     tcase_add_test(t, closing_waits_for_open_requests);
     tcase_add_test(t, closing_with_a_request_whose_peer_is_gone);
+    tcase_add_loop_test(t, closing_with_a_slow_reader, 0, 2);
     tcase_add_test(t, closing_inside_the_handler);
     tcase_add_test(t, a_new_owner_from_the_next_request_on);
     tcase_add_test(t, over_a_unix_socket);

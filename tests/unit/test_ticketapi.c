@@ -539,6 +539,20 @@ END_TEST
 
 /* ---- the log ---- */
 
+START_TEST(as_many_lists_as_there_may_be)
+{
+    users.lists = TICKETAPI_LISTS_MAX - 1;
+    ck_assert_uint_eq(api_ask("GET", "/v1/tickets", ALICE, ""), 200);
+    ck_assert_uint_eq(users.lists, TICKETAPI_LISTS_MAX - 1);
+    users.lists = TICKETAPI_LISTS_MAX;
+    api_ask("GET", "/v1/tickets", ALICE, "");
+    expect_error(503, "busy", "too many lists");
+    ck_assert(reply_has_field(&last, "Retry-After: 1"));
+    ck_assert_uint_eq(users.lists, TICKETAPI_LISTS_MAX);
+    ck_assert_uint_eq(api_ask("POST", "/v1/tickets", ALICE, "{}"), 201); /* all else goes on */
+}
+END_TEST
+
 START_TEST(the_log_tells_what_happened_and_no_secret)
 {
     service_log_begin();
@@ -593,6 +607,7 @@ int main(void)
     tcase_add_test(t, one_revoked);
     tcase_add_test(t, what_begins_alike);
     tcase_add_test(t, more_than_a_page_of_ones_own);
+    tcase_add_test(t, as_many_lists_as_there_may_be);
     tcase_add_test(t, the_log_tells_what_happened_and_no_secret);
     suite_add_tcase(s, t);
     return fixture_end(srunner_create(s));
