@@ -35,10 +35,20 @@ static void finish_if_done(struct control *c);
 
 /* ---- runtimes ---- */
 
+static void attempts_unref(struct attempts *a)
+{
+    if (a == NULL || --a->refs > 0)
+        return;
+    ratelimit_free(a->by_user);
+    ratelimit_free(a->by_address);
+    free(a);
+}
+
 static void control_runtime_free(struct control_runtime *cr)
 {
     struct control *c = cr->control;
     runtime_unref(cr->runtime);
+    attempts_unref(cr->attempts);
     free(cr->contexts);
     free(cr->services);
     free(cr->service_texts);
@@ -114,8 +124,8 @@ static void fill_api(struct control_runtime *cr, struct control_context *x, size
         .service_count = r->settings->policy.services.count,
         .services = cr->service_texts,
         .signin = cr->signin,
-        .by_user = cr->control->by_user,
-        .by_address = cr->control->by_address,
+        .by_user = cr->attempts != NULL ? cr->attempts->by_user : NULL,
+        .by_address = cr->attempts != NULL ? cr->attempts->by_address : NULL,
         .idle = on_idle,
         .owner = x,
     };
@@ -149,24 +159,29 @@ static void fill_contexts(struct control_runtime *cr)
     admin->api.clients = cr->clients;
 }
 
-/* Failed sign-ins are remembered across reloads that leave their limits alone. */
-static void make_ratelimits(struct control *c, const struct sign_in_settings *in)
+/* Failed sign-ins are remembered across reloads that leave their limits alone. Where they change, a sign-in
+ * that is being checked keeps the old ones: a reference. */
+static struct attempts *attempts_for(const struct control_runtime *before, const struct sign_in_settings *in)
 {
-    const struct sign_in_settings *old = c->limits;
-    bool same = in != NULL && old != NULL && in->attempts_per_user == old->attempts_per_user &&
-                in->attempts_per_address == old->attempts_per_address &&
-                in->attempts_window_ms == old->attempts_window_ms;
-    c->limits = in;
-    if (same)
-        return;
-    ratelimit_free(c->by_user);
-    ratelimit_free(c->by_address);
-    c->by_user = c->by_address = NULL;
+    struct attempts *a = before != NULL ? before->attempts : NULL;
     if (in == NULL)
-        return;
-    uint64_t window = (uint64_t)in->attempts_window_ms;
-    c->by_user = ratelimit_new(RATELIMIT_BUCKETS, (unsigned)in->attempts_per_user, window);
-    c->by_address = ratelimit_new(RATELIMIT_BUCKETS, (unsigned)in->attempts_per_address, window);
+        return NULL;
+    if (a != NULL && in->attempts_per_user == a->per_user && in->attempts_per_address == a->per_address &&
+        in->attempts_window_ms == a->window_ms) {
+        a->refs++;
+        return a;
+    }
+    a = mem_alloc(sizeof *a);
+    *a = (struct attempts){
+        .refs = 1,
+        .per_user = in->attempts_per_user,
+        .per_address = in->attempts_per_address,
+        .window_ms = in->attempts_window_ms,
+    };
+    uint64_t window = (uint64_t)a->window_ms;
+    a->by_user = ratelimit_new(RATELIMIT_BUCKETS, (unsigned)a->per_user, window);
+    a->by_address = ratelimit_new(RATELIMIT_BUCKETS, (unsigned)a->per_address, window);
+    return a;
 }
 
 /* Takes the reference. */
@@ -179,6 +194,7 @@ static struct control_runtime *control_runtime_new(struct control *c, struct run
     cr->first_probes = r->authority_count;
     if (r->signin != NULL)
         cr->signin = signin_client_new(r->signin, &c->loop.uv);
+    cr->attempts = attempts_for(c->current, r->settings->sign_in);
     for (size_t i = 0; i < r->authority_count; i++)
         cr->clients[i] = authority_client_new(r->authorities[i], &c->loop, c->resolver);
     note_policy(cr);
@@ -284,7 +300,6 @@ static void use_runtime(struct control *c, struct runtime *r)
 {
     struct control_runtime *old = c->current;
 
-    make_ratelimits(c, r->settings->sign_in);
     c->current = control_runtime_new(c, r);
     for (struct list *l = c->servers.next; l != &c->servers; l = l->next)
         list_entry(l, struct control_server, link)->context = NULL;
@@ -401,8 +416,6 @@ void control_stop(struct control *c)
 {
     ask(c, NULL, true);
     uv_thread_join(&c->thread);
-    ratelimit_free(c->by_user);
-    ratelimit_free(c->by_address);
     uv_sem_destroy(&c->settled);
     uv_mutex_destroy(&c->lock);
     free(c);

@@ -1,11 +1,13 @@
 """SIGHUP: a new configuration comes into force whole or not at all, and what is open stays open."""
 import pathlib
 import signal
+import socket
 import threading
 
 import pytest
 
 import backends
+import issuing
 import lab
 import wire
 
@@ -326,3 +328,29 @@ def test_a_reload_gives_back_what_it_replaced(make, backend):
     for _ in range(20):
         reloads(gateway)
     wire.poll(lambda: gateway.descriptors() <= descriptors, "descriptors to be given back")
+
+
+def test_a_sign_in_under_way_outlives_its_limits(make, backend):
+    """Its attempt is given back where it was taken, although that has no place in the new configuration."""
+    with socket.create_server(("127.0.0.1", 0)) as directory:
+        directory.settimeout(wire.DEADLINE)
+        url = "ldap://127.0.0.1:%d" % directory.getsockname()[1]
+        ldap = {"url": url, "base": "dc=example,dc=com", "timeout": "1m"}
+        gateway = make.gateway([lab.service(backend, tls_floor="none")], start=False, authorities=[issuing.embedded()],
+                               **{"sign-in": {"ldap": ldap}})
+        gateway.expect_output("warning:")  # passwords cross the loopback in clear
+        gateway.start()
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(issuing.ask(gateway, "GET")))
+        thread.start()
+        asked, _ = directory.accept()  # the sign-in waits for it
+        ready = gateway.ready
+        for limits in ({"attempts-per-user": 7}, {"attempts-per-user": 8, "attempts-window": "1h"}):
+            gateway.conf["sign-in"] = {"ldap": ldap, **limits}
+            reloads(gateway, gateway.conf)
+        gateway.conf.pop("sign-in")
+        reloads(gateway, gateway.conf)
+        assert issuing.ask(gateway, "GET")[1]["error"] == "no_sign_in" and ready["sta"] == gateway.ready["sta"]
+        asked.close()
+        thread.join(wire.DEADLINE)
+        assert [(status, answer["error"]) for status, answer in answers] == [(503, "sign_in_down")]
