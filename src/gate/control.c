@@ -291,6 +291,7 @@ static void close_server(struct control_server *s)
 {
     list_remove(&s->link);
     s->context = NULL;
+    sockets_withdraw(s->sockets);
     s->c->closing++;
     httpd_close(s->httpd, on_server_closed, s);
 }

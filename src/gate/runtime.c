@@ -23,10 +23,16 @@ static void sockets_unref(struct sockets *s)
         if (s->fds[i] >= 0)
             close(s->fds[i]);
     }
-    if (s->unix_path)
-        unlink(s->address_text);
+    sockets_withdraw(s);
     free(s->address_text);
     free(s);
+}
+
+void sockets_withdraw(struct sockets *s)
+{
+    if (s->unix_path)
+        unlink(s->address_text);
+    s->unix_path = false;
 }
 
 static struct sockets *sockets_new(const char *text, unsigned count)

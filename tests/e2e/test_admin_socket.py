@@ -119,6 +119,25 @@ def test_a_reload_moves_it(make, backend):
     assert admin(gateway, "GET", "/v1/status")[0] == 200
 
 
+def test_it_is_not_removed_by_what_is_long_replaced(make, backend):
+    """A tunnel keeps its configuration; when that goes at last, the socket's path has been taken by another."""
+    gateway = administered(make, backend)
+    tunnel = gateway.tunnel(issuing.issue(gateway, "alice")["ticket"])
+    del gateway.conf["admin"]
+    assert gateway.reload(gateway.conf)["event"] == "reloaded"
+    assert not (gateway.folder / issuing.SOCKET).exists()
+    gateway.conf["admin"] = issuing.ADMIN
+    assert gateway.reload(gateway.conf)["event"] == "reloaded"
+    tunnel.close()
+    tunnel.ended("ok")
+    descriptors = gateway.descriptors()
+    for _ in range(3):  # behind the old configuration's end, whatever thread it is on
+        assert admin(gateway, "GET", "/v1/status")[0] == 200
+        assert gateway.reload()["event"] == "reloaded"
+    wire.poll(lambda: gateway.descriptors() <= descriptors, "the old configuration to go")
+    assert admin(gateway, "GET", "/v1/status")[0] == 200
+
+
 def test_web_pages_get_no_tickets_there_either(gateway):
     """A browser reaches no Unix socket by itself, but what forwards to one may be reachable for it."""
     for fields in ({"Origin": "http://evil.example.com"}, {"Host": "evil.example.com"}):
