@@ -263,6 +263,8 @@ int gateway_run(const char *path, struct settings *settings)
     log_message(LOG_INFO, "stopped", "all workers have ended");
     unwatch_stores(g.runtime); /* before what they would tell goes */
     runtime_unref(g.runtime);
+    for (unsigned i = 0; i < g.worker_count; i++)
+        worker_deinit(&g.workers[i]);
     uv_loop_close(&g.loop);
     free(g.workers);
     mem_wipe(g.ticket_keys, sizeof g.ticket_keys);

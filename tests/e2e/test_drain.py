@@ -1,10 +1,14 @@
 """SIGTERM: no new connections, open tunnels finish, and an end within the limit."""
+import http.client
 import os
 import signal
+import socket
+import threading
 
 import pytest
 
 import backends
+import issuing
 import lab
 import wire
 from test_policy import Full
@@ -59,6 +63,38 @@ def test_nothing_to_wait_for(run):
     gateway.signal(signal.SIGTERM)
     assert gateway.wait_exit() == 0
     assert [e["event"] for e in gateway.events] == ["ready", "draining", "stopped"]
+
+
+def connected(path):
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(wire.DEADLINE)
+    client.connect(path)
+    return client
+
+
+def test_tickets_that_end_when_nobody_is_left(make):
+    """What the control thread has begun it ends; the workers that would hear of it have gone by then."""
+    gateway = make.gateway([lab.service(make.backend(backends.echo))], admin=issuing.ADMIN)
+    path = str(gateway.folder / issuing.SOCKET)
+
+    def issue():
+        admin = http.client.HTTPConnection("localhost", timeout=wire.DEADLINE)
+        admin.sock = connected(path)
+        for _ in range(300):
+            admin.request("POST", issuing.TICKETS, '{"user":"alice"}', {"Content-Type": "application/json"})
+            assert admin.getresponse().read()
+        admin.close()
+    threads = [threading.Thread(target=issue) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    admin = connected(path)
+    admin.sendall(b'POST /v1/faults HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 18\r\n\r\n'
+                  b'{"fault":"expire"}')
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait_exit() == 0
+    admin.close()
 
 
 def test_the_limit(run):
