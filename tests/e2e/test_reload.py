@@ -159,6 +159,48 @@ def test_listeners_come_and_go(make, backend, certs):
     assert told(gateway, ticket, index=0) == told(gateway, ticket, index=1) == 200
 
 
+def test_an_address_that_was_just_given_back(make, backend, certs):
+    """Workers that are busy may still have to close it."""
+    gateway = make.gateway([lab.service(backend, tls_floor="none")], listeners=[lab.listener(certs)])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        second = {**lab.listener(certs), "address": "127.0.0.1:%d" % probe.getsockname()[1]}
+    one, two = {**gateway.conf}, {**gateway.conf, "listeners": gateway.conf["listeners"] + [second]}
+    done = threading.Event()
+
+    def keep_busy():
+        while not done.is_set():
+            gateway.client().close()
+    threads = [threading.Thread(target=keep_busy) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20):
+            reloads(gateway, two)
+            reloads(gateway, one)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_service_changes_its_scheme(make, backend, certs):
+    """On its port; but not to both at once, which could not be started either."""
+    gateway = make.gateway([lab.service(backend, tls_floor="none")], authorities=[issuing.embedded()])
+    address = gateway.ready["sta"][0]
+    keys = {"certificate": certs.sta_crt, "key": certs.sta_key, "ssl_only": False}
+    for schemes in ("http",), ("https",), ("http",), ("https",):
+        gateway.conf["authorities"] = [issuing.embedded(listen=[f"{s}://{address}" for s in schemes], **keys)]
+        assert reloads(gateway, gateway.conf)["sta"] == [address]
+        context = wire.client_context() if schemes == ("https",) else None
+        assert lab.http("GET", address, issuing.TICKETS, context=context)[1]["error"] == "no_sign_in"
+    gateway.expect_output("address already in use")
+    for schemes in ("http", "https"), ("https", "http"):
+        gateway.conf["authorities"] = [issuing.embedded(listen=[f"{s}://{address}" for s in schemes], **keys)]
+        fails(gateway, gateway.conf)
+    assert lab.http("GET", address, issuing.TICKETS, context=context)[1]["error"] == "no_sign_in"
+
+
 def refuses(address):
     try:
         wire.Tcp.dial(address).close()
