@@ -12,7 +12,7 @@
 struct control;
 
 /* Starts the thread, which serves runtime (a reference is taken), and waits until every remote authority has
- * been asked once (each for its time-out at most), so that what is ready is ready. workers: whose counters
+ * been asked once, or for five seconds at most, so that what is ready is ready. workers: whose counters
  * the metrics show; borrowed, and filled before it is asked for metrics. */
 int control_start(struct control **out, struct runtime *runtime, const struct worker *workers,
                   unsigned worker_count);

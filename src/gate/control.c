@@ -17,6 +17,8 @@
 #define SERVER_LIST 0
 #define DELAY_LIST  (AUTHORITY_DEADLINE_LIST + 2)
 
+#define SETTLE_MS 5000 /* time-outs of authorities may be an hour: nobody waits for that */
+
 #define BODY_MAX           STAXML_BYTES_MAX
 #define SERVER_CONNECTIONS 4096
 #define SERVER_IDLE_MS     60000
@@ -64,11 +66,26 @@ static void on_client_closed(void *owner)
         control_runtime_free(cr);
 }
 
+/* The main thread may go on. */
+static void settle(struct control_runtime *cr)
+{
+    deadline_clear(&cr->settling);
+    if (!cr->settled)
+        uv_sem_post(&cr->control->settled);
+    cr->settled = true;
+}
+
+static void on_settling_over(struct deadline *d)
+{
+    settle(list_entry(d, struct control_runtime, settling));
+}
+
 static void control_runtime_unref(struct control_runtime *cr)
 {
     assert(cr->refs > 0);
     if (--cr->refs > 0)
         return;
+    settle(cr);
     cr->control->closing++;
     cr->closing = cr->runtime->authority_count + (cr->signin != NULL);
     if (cr->signin != NULL)
@@ -89,7 +106,7 @@ static void on_first_probe(void *owner)
 {
     struct control_runtime *cr = owner;
     if (--cr->first_probes == 0)
-        uv_sem_post(&cr->control->settled);
+        settle(cr);
 }
 
 /* What clients are told to connect to: the policy's gateway, else where this one listens. */
@@ -192,6 +209,8 @@ static struct control_runtime *control_runtime_new(struct control *c, struct run
     cr->runtime = r;
     cr->refs = 1;
     cr->first_probes = r->authority_count;
+    deadline_init(&cr->settling, on_settling_over);
+    deadline_set(&c->loop, &cr->settling, SERVER_LIST, SETTLE_MS);
     if (r->signin != NULL)
         cr->signin = signin_client_new(r->signin, &c->loop.uv);
     cr->attempts = attempts_for(c->current, r->settings->sign_in);
@@ -317,7 +336,7 @@ static void use_runtime(struct control *c, struct runtime *r)
     if (old != NULL)
         control_runtime_unref(old);
     if (r->authority_count == 0)
-        uv_sem_post(&c->settled);
+        settle(c->current);
 }
 
 /* ---- thread ---- */

@@ -36,6 +36,8 @@ struct control_runtime {
     size_t refs;
     size_t closing;      /* clients not closed yet */
     size_t first_probes; /* not come to an end yet */
+    struct deadline settling;
+    bool settled; /* the main thread has been told */
     struct signin_client *signin;
     struct attempts *attempts; /* one reference; NULL: no sign-in */
     char gateway[HOSTPORT_TEXT];
