@@ -18,7 +18,9 @@ int control_start(struct control **out, struct runtime *runtime, const struct wo
                   unsigned worker_count);
 /* The same for a new runtime, after a reload. */
 void control_swap(struct control *c, struct runtime *runtime);
-/* Ends the thread after the requests that are open; waits for it, and frees. */
-void control_stop(struct control *c);
+/* Ends the thread after the requests that are open, and frees. False where they take longer than the limit (a
+ * directory that does not answer, a client that sends half a request): the thread still runs then, and the
+ * process has to end without giving anything back. */
+bool control_stop(struct control *c, int64_t limit_ms);
 
 #endif

@@ -432,11 +432,25 @@ void control_swap(struct control *c, struct runtime *runtime)
     uv_sem_wait(&c->settled);
 }
 
-void control_stop(struct control *c)
+/* Whether the thread ended in time. */
+static bool join(struct control *c, int64_t limit_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += (time_t)(limit_ms / 1000);
+    until.tv_nsec += (long)(limit_ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_clockjoin_np(c->thread, NULL, CLOCK_MONOTONIC, &until) == 0;
+}
+
+bool control_stop(struct control *c, int64_t limit_ms)
 {
     ask(c, NULL, true);
-    uv_thread_join(&c->thread);
+    if (!join(c, limit_ms))
+        return false;
     uv_sem_destroy(&c->settled);
     uv_mutex_destroy(&c->lock);
     free(c);
+    return true;
 }

@@ -97,6 +97,33 @@ def test_tickets_that_end_when_nobody_is_left(make):
     admin.close()
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+def test_requests_that_never_end(make, signals):
+    """Half a request to a service, and a sign-in that waits for its directory."""
+    with socket.create_server(("127.0.0.1", 0)) as directory:
+        directory.settimeout(wire.DEADLINE)
+        ldap = {"url": "ldap://127.0.0.1:%d" % directory.getsockname()[1], "base": "dc=example,dc=com", "timeout": "1h"}
+        gateway = make.gateway([lab.service(make.backend(backends.echo), tls_floor="none")], start=False,
+                               authorities=[issuing.embedded()], timeouts={"drain": "1h"}, **{"sign-in": {"ldap": ldap}})
+        gateway.expect_output("warning:")  # passwords cross the loopback in clear
+        gateway.start()
+        tunnel = gateway.tunnel(gateway.ticket())
+        host, _, port = gateway.ready["sta"][0].rpartition(":")
+        half, whole = (socket.create_connection((host, int(port)), wire.DEADLINE) for _ in range(2))
+        half.sendall(b"GET /v1/tickets HTTP/1.1\r\n")
+        whole.sendall(b"GET /v1/tickets HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic YTpi\r\n\r\n")
+        asked, _ = directory.accept()
+        gateway.signal(signal.SIGTERM)
+        gateway.wait_log("the drain", event="draining")
+        if signals == 2:
+            gateway.signal(signal.SIGTERM)
+        tunnel.close()
+        assert gateway.wait_exit() == 0
+        assert gateway.events[-1]["event"] == "stopped" and gateway.events[-1]["level"] == "warn"
+        for sock in (half, whole, asked):
+            sock.close()
+
+
 def test_the_limit(run):
     gateway, ticket = run(drain="300ms")
     tunnels = [gateway.tunnel(ticket) for _ in range(4)]
