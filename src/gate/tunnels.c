@@ -30,6 +30,7 @@ struct held {
     bool injected;
     struct authority_request *refreshing;
     struct store_request *asked;
+    bool ask_again;        /* it came into doubt once more while it was asked about */
     struct ticket_ref ref; /* of remote authorities' refreshable tickets; secret */
 };
 
@@ -177,6 +178,12 @@ static int64_t expiry_at(const struct held *h, const struct conn *c)
     return c->draining ? later_by(h->expires_ms, settings_of(c)->timeouts.drain) : h->expires_ms;
 }
 
+static void start_ticking(struct tunnels *t)
+{
+    if (list_empty(&t->tick.link))
+        deadline_set(&t->worker->loop, &t->tick, WORKER_DRAIN_DEADLINE, TICK_MS);
+}
+
 static void schedule(struct tunnels *t, struct held *h)
 {
     int64_t due = h->refresh_at_ms;
@@ -191,8 +198,7 @@ static void schedule(struct tunnels *t, struct held *h)
     if (due == INT64_MAX)
         return;
     heap_add(t, h);
-    if (list_empty(&t->tick.link))
-        deadline_set(&t->worker->loop, &t->tick, WORKER_DRAIN_DEADLINE, TICK_MS);
+    start_ticking(t);
 }
 
 /* ---- coming and going ---- */
@@ -361,8 +367,9 @@ static void on_tick(struct deadline *d)
     int64_t now = clock_wall_ms();
     while (t->heap_count > 0 && t->heap[0]->due_ms <= now)
         act(t, t->heap[0], now);
-    if (t->heap_count > 0 && list_empty(&t->tick.link))
-        deadline_set(&t->worker->loop, &t->tick, WORKER_DRAIN_DEADLINE, TICK_MS);
+    ask_about_next(t);
+    if (t->heap_count > 0 || !list_empty(&t->rechecks))
+        start_ticking(t);
 }
 
 /* ---- ends that are told ---- */
@@ -386,6 +393,7 @@ static void expire(struct tunnels *t, struct held *h)
     act(t, h, clock_wall_ms());
 }
 
+/* What the answer says may be older than what brought it into doubt again; and no answer settles nothing. */
 static void on_asked(void *owner, int rc, struct record *const *records, size_t count, bool more)
 {
     struct held *h = owner;
@@ -393,7 +401,14 @@ static void on_asked(void *owner, int rc, struct record *const *records, size_t 
     (void)more;
     h->asked = NULL;
     t->asking--;
-    if (rc == 0 && count == 1) {
+    if (rc < 0 || h->ask_again)
+        list_append(&t->rechecks, &h->recheck);
+    h->ask_again = false;
+    if (rc < 0) {
+        start_ticking(t); /* a store that cannot answer now is not asked at once again */
+        return;
+    }
+    if (count == 1) {
         const struct record *r = records[0];
         h->injected |= r->injected;
         if (r->state == TICKET_REVOKED) {
@@ -425,7 +440,11 @@ static void recheck_all(struct tunnels *t, const struct authority *a)
     for (size_t i = 0; i < t->bucket_count; i++) {
         for (struct list *l = t->buckets[i].next; l != &t->buckets[i]; l = l->next) {
             struct held *h = list_entry(l, struct held, by_hash);
-            if (h->authority == a && list_empty(&h->recheck) && h->asked == NULL)
+            if (h->authority != a)
+                continue;
+            if (h->asked != NULL)
+                h->ask_again = true;
+            else if (list_empty(&h->recheck))
                 list_append(&t->rechecks, &h->recheck);
         }
     }
