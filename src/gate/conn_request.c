@@ -196,16 +196,10 @@ static bool take_facts(struct conn *c, const struct record *ticket)
 }
 
 /* A clock that was moved for a demonstration makes tickets expire before their time. */
-static bool clock_made_it_expire(const struct record *ticket)
-{
-    int64_t jump = faults_clock_ms();
-    return jump > 0 && clock_wall_ms() - jump < ticket->expires_ms;
-}
-
 static void note_injected(struct conn *c, const struct authority_answer *answer)
 {
     c->story.injected |= answer->injected || (answer->result == REDEEM_EXPIRED && answer->ticket != NULL &&
-                                              clock_made_it_expire(answer->ticket));
+                                              faults_clock_passed(answer->ticket->expires_ms));
 }
 
 static void judge(struct conn *c, const struct authority_answer *answer)
@@ -222,6 +216,8 @@ static void judge(struct conn *c, const struct authority_answer *answer)
     enum reason r = policy_redeem_reason(answer->result);
     if (r == REASON_OK)
         r = policy_check_time(s, ticket, clock_wall_ms());
+    if (r == REASON_FORCED_TIMEOUT)
+        c->story.injected |= faults_clock_passed(ticket->issued_ms + s->policy.forced_timeout_ms);
     if (r != REASON_OK) {
         conn_refuse(c, r, answer->detail);
         return;

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "conn_impl.h"
+#include "gate/faults.h"
 
 #define TICK_MS       250 /* the shortest tickets live for a second, and are refreshed at half of it */
 #define BUCKETS_FIRST 64
@@ -329,11 +330,12 @@ static void act_on_expiry(struct held *h, struct conn *c, int64_t now)
 {
     if (now < expiry_at(h, c))
         return;
+    bool injected = h->injected || faults_clock_passed(h->expires_ms);
     if (settings_of(c)->policy.on_expiry == EXPIRY_DRAIN && !c->draining) {
-        c->story.injected |= h->injected;
+        c->story.injected |= injected;
         conn_drain(c);
     } else {
-        end_conn(c, REASON_TICKET_EXPIRED, h->injected);
+        end_conn(c, REASON_TICKET_EXPIRED, injected);
     }
 }
 
@@ -350,7 +352,7 @@ static void act(struct tunnels *t, struct held *h, int64_t now)
         bool last = l->next == &h->conns;
         next = l->next;
         if (now >= forced_at(h, c))
-            end_conn(c, REASON_FORCED_TIMEOUT, false);
+            end_conn(c, REASON_FORCED_TIMEOUT, faults_clock_passed(forced_at(h, c)));
         else
             act_on_expiry(h, c, now);
         if (last)

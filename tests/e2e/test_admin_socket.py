@@ -415,3 +415,25 @@ def test_many_at_once(gateway):
     assert not wrong
     for i in range(8):
         assert len(tickets_of(gateway, f"user=t{i}")) == 10
+
+
+@pytest.mark.parametrize("policy, reason", [({"on-expiry": "cut"}, "ticket_expired"), ({"forced-timeout": "1h"}, "forced_timeout")],
+                         ids=["expiry", "forced"])
+def test_what_the_clock_ends_is_injected(make, backend, policy, reason):
+    """Open tunnels and new ones; but not what would have ended by itself."""
+    gateway = make.gateway([lab.service(backend, tls_floor="none")], admin=issuing.ADMIN, policy=policy)
+    ticket = issuing.issue(gateway, "alice", lifetime="2h" if reason == "ticket_expired" else "72h")["ticket"]
+    tunnel = gateway.tunnel(ticket)
+    assert admin(gateway, "POST", "/v1/faults", {"fault": "clock", "by": "1d"})[0] == 200
+    entry = gateway.connection(tunnel)
+    assert (entry["reason"], entry.get("injected")) == (reason, True)
+    late = gateway.client()
+    assert late.connect(lab.MAIL, wire.basic(ticket))["X-Stagate-Reason"] == reason
+    late.ended(reason, injected=True)
+    assert admin(gateway, "DELETE", "/v1/faults")[0] == 200
+    gateway.tunnel(ticket).echoes()
+    gateway.conf["time-offset"] = "1d"
+    assert gateway.reload(gateway.conf)["event"] == "reloaded"
+    late = gateway.client()
+    assert late.connect(lab.MAIL, wire.basic(ticket))["X-Stagate-Reason"] == reason
+    late.ended(reason, injected=None)
