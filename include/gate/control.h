@@ -12,13 +12,15 @@
 struct control;
 
 /* Starts the thread, which serves runtime (a reference is taken), and waits until every remote authority has
- * been asked once (each for its time-out at most), so that what is ready is ready. workers: whose counters
+ * been asked once, or for five seconds at most, so that what is ready is ready. workers: whose counters
  * the metrics show; borrowed, and filled before it is asked for metrics. */
 int control_start(struct control **out, struct runtime *runtime, const struct worker *workers,
                   unsigned worker_count);
 /* The same for a new runtime, after a reload. */
 void control_swap(struct control *c, struct runtime *runtime);
-/* Ends the thread after the requests that are open; waits for it, and frees. */
-void control_stop(struct control *c);
+/* Ends the thread after the requests that are open, and frees. False where they take longer than the limit (a
+ * directory that does not answer, a client that sends half a request): the thread still runs then, and the
+ * process has to end without giving anything back. */
+bool control_stop(struct control *c, int64_t limit_ms);
 
 #endif

@@ -9,8 +9,8 @@
 /* The clock is moved by what the configuration says, and by a jump on top of it, which is a fault. */
 void faults_set_configured_offset(int64_t offset_ms);
 void faults_set_clock(int64_t jump_ms); /* 0: no fault */
-int64_t faults_clock_ms(void);          /* the jump in force */
-/* Whether this moment, which the tickets' clock has passed, has only come by the jump. */
-bool faults_clock_brought(int64_t at_ms);
+/* Whether a moment is past only because of the jump in force. */
+bool faults_clock_passed(int64_t at_ms);
+int64_t faults_clock_ms(void); /* the jump in force */
 
 #endif

@@ -21,7 +21,7 @@
 struct sockets {
     atomic_uint refs;
     char *address_text; /* as configured, owned: what makes two listeners the same on reload */
-    bool unix_path;     /* address_text is the path of a Unix socket; its file goes with the last reference */
+    bool unix_path;     /* address_text is the path of a Unix socket whose file is still ours to remove */
     struct sockaddr_storage bound;
     char bound_text[ADDRESS_TEXT];
     unsigned count;
@@ -73,5 +73,10 @@ int runtime_new(struct runtime **out, struct settings *settings, const char *pat
                 unsigned workers, const uint8_t *ticket_keys);
 struct runtime *runtime_ref(struct runtime *r);
 void runtime_unref(struct runtime *r);
+
+/* Removes a Unix socket's file. By the thread that serves it, as soon as it no longer does: connections may
+ * hold the runtime for hours, and by then the path may be another socket's. One that was never served goes
+ * with its last reference. */
+void sockets_withdraw(struct sockets *s);
 
 #endif

@@ -72,7 +72,8 @@ struct worker {
  * other threads already. */
 int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atomic_size_t *connections,
                  void (*stopped)(void *owner), void *owner);
-void worker_join(struct worker *w);
+void worker_join(struct worker *w);   /* it can still be told what is below, in vain */
+void worker_deinit(struct worker *w); /* joined, and nobody is left who would tell it anything */
 
 /* From any thread. */
 void worker_swap(struct worker *w, struct runtime *runtime); /* takes a reference */

@@ -138,6 +138,9 @@ struct authority_options {
 int authority_open(struct authority **out, const struct authority_options *options, char *why,
                    size_t why_cap);
 struct authority *authority_ref(struct authority *a);
+/* For who has no reference, but is told of its end: a watcher of its store. False where the last one has
+ * gone. */
+bool authority_try_ref(struct authority *a);
 void authority_unref(struct authority *a); /* the last one closes the store; NULL is fine */
 
 void authority_unwatch(struct authority *a); /* ends are told no more; harmless when they never were */

@@ -14,9 +14,6 @@ struct ratelimit;
  * milliseconds. All memory is taken here, some 100 bytes a bucket; at most 2^24 buckets, burst 1 to
  * 1,000,000, per_ms 1 ms to 100 years. */
 struct ratelimit *ratelimit_new(size_t buckets, unsigned burst, uint64_t per_ms);
-/* Counted: each reference is given back with ratelimit_free; NULL is harmless to both. A sign-in under way
- * may outlive the limits that it began with. */
-struct ratelimit *ratelimit_ref(struct ratelimit *r);
 void ratelimit_free(struct ratelimit *r);
 /* Takes a token of name's bucket; false when it is empty, with *retry_ms (may be NULL; 0 on success) until
  * the next one. Names are any strings and case counts. */

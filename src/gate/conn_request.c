@@ -195,10 +195,11 @@ static bool take_facts(struct conn *c, const struct record *ticket)
     return true;
 }
 
+/* A clock that was moved for a demonstration makes tickets expire before their time. */
 static void note_injected(struct conn *c, const struct authority_answer *answer)
 {
     c->story.injected |= answer->injected || (answer->result == REDEEM_EXPIRED && answer->ticket != NULL &&
-                                              faults_clock_brought(answer->ticket->expires_ms));
+                                              faults_clock_passed(answer->ticket->expires_ms));
 }
 
 static void judge(struct conn *c, const struct authority_answer *answer)
@@ -216,7 +217,7 @@ static void judge(struct conn *c, const struct authority_answer *answer)
     if (r == REASON_OK)
         r = policy_check_time(s, ticket, clock_wall_ms());
     if (r == REASON_FORCED_TIMEOUT)
-        c->story.injected |= faults_clock_brought(ticket->issued_ms + s->policy.forced_timeout_ms);
+        c->story.injected |= faults_clock_passed(ticket->issued_ms + s->policy.forced_timeout_ms);
     if (r != REASON_OK) {
         conn_refuse(c, r, answer->detail);
         return;

@@ -17,6 +17,8 @@
 #define SERVER_LIST 0
 #define DELAY_LIST  (AUTHORITY_DEADLINE_LIST + 2)
 
+#define SETTLE_MS 5000 /* time-outs of authorities may be an hour: nobody waits for that */
+
 #define BODY_MAX           STAXML_BYTES_MAX
 #define SERVER_CONNECTIONS 4096
 #define SERVER_IDLE_MS     60000
@@ -35,12 +37,20 @@ static void finish_if_done(struct control *c);
 
 /* ---- runtimes ---- */
 
+static void attempts_unref(struct attempts *a)
+{
+    if (a == NULL || --a->refs > 0)
+        return;
+    ratelimit_free(a->by_user);
+    ratelimit_free(a->by_address);
+    free(a);
+}
+
 static void control_runtime_free(struct control_runtime *cr)
 {
     struct control *c = cr->control;
     runtime_unref(cr->runtime);
-    ratelimit_free(cr->by_user);
-    ratelimit_free(cr->by_address);
+    attempts_unref(cr->attempts);
     free(cr->contexts);
     free(cr->services);
     free(cr->service_texts);
@@ -56,11 +66,26 @@ static void on_client_closed(void *owner)
         control_runtime_free(cr);
 }
 
+/* The main thread may go on. */
+static void settle(struct control_runtime *cr)
+{
+    deadline_clear(&cr->settling);
+    if (!cr->settled)
+        uv_sem_post(&cr->control->settled);
+    cr->settled = true;
+}
+
+static void on_settling_over(struct deadline *d)
+{
+    settle(list_entry(d, struct control_runtime, settling));
+}
+
 static void control_runtime_unref(struct control_runtime *cr)
 {
     assert(cr->refs > 0);
     if (--cr->refs > 0)
         return;
+    settle(cr);
     cr->control->closing++;
     cr->closing = cr->runtime->authority_count + (cr->signin != NULL);
     if (cr->signin != NULL)
@@ -81,7 +106,7 @@ static void on_first_probe(void *owner)
 {
     struct control_runtime *cr = owner;
     if (--cr->first_probes == 0)
-        uv_sem_post(&cr->control->settled);
+        settle(cr);
 }
 
 /* What clients are told to connect to: the policy's gateway, else where this one listens. */
@@ -116,8 +141,8 @@ static void fill_api(struct control_runtime *cr, struct control_context *x, size
         .service_count = r->settings->policy.services.count,
         .services = cr->service_texts,
         .signin = cr->signin,
-        .by_user = cr->by_user,
-        .by_address = cr->by_address,
+        .by_user = cr->attempts != NULL ? cr->attempts->by_user : NULL,
+        .by_address = cr->attempts != NULL ? cr->attempts->by_address : NULL,
         .idle = on_idle,
         .owner = x,
     };
@@ -151,24 +176,29 @@ static void fill_contexts(struct control_runtime *cr)
     admin->api.clients = cr->clients;
 }
 
-/* Failed sign-ins are remembered across reloads that leave their limits alone. */
-static void make_ratelimits(struct control *c, const struct sign_in_settings *in)
+/* Failed sign-ins are remembered across reloads that leave their limits alone. Where they change, a sign-in
+ * that is being checked keeps the old ones: a reference. */
+static struct attempts *attempts_for(const struct control_runtime *before, const struct sign_in_settings *in)
 {
-    const struct sign_in_settings *old = c->limits;
-    bool same = in != NULL && old != NULL && in->attempts_per_user == old->attempts_per_user &&
-                in->attempts_per_address == old->attempts_per_address &&
-                in->attempts_window_ms == old->attempts_window_ms;
-    c->limits = in;
-    if (same)
-        return;
-    ratelimit_free(c->by_user);
-    ratelimit_free(c->by_address);
-    c->by_user = c->by_address = NULL;
+    struct attempts *a = before != NULL ? before->attempts : NULL;
     if (in == NULL)
-        return;
-    uint64_t window = (uint64_t)in->attempts_window_ms;
-    c->by_user = ratelimit_new(RATELIMIT_BUCKETS, (unsigned)in->attempts_per_user, window);
-    c->by_address = ratelimit_new(RATELIMIT_BUCKETS, (unsigned)in->attempts_per_address, window);
+        return NULL;
+    if (a != NULL && in->attempts_per_user == a->per_user && in->attempts_per_address == a->per_address &&
+        in->attempts_window_ms == a->window_ms) {
+        a->refs++;
+        return a;
+    }
+    a = mem_alloc(sizeof *a);
+    *a = (struct attempts){
+        .refs = 1,
+        .per_user = in->attempts_per_user,
+        .per_address = in->attempts_per_address,
+        .window_ms = in->attempts_window_ms,
+    };
+    uint64_t window = (uint64_t)a->window_ms;
+    a->by_user = ratelimit_new(RATELIMIT_BUCKETS, (unsigned)a->per_user, window);
+    a->by_address = ratelimit_new(RATELIMIT_BUCKETS, (unsigned)a->per_address, window);
+    return a;
 }
 
 /* Takes the reference. */
@@ -178,11 +208,12 @@ static struct control_runtime *control_runtime_new(struct control *c, struct run
     cr->control = c;
     cr->runtime = r;
     cr->refs = 1;
-    cr->by_user = ratelimit_ref(c->by_user);
-    cr->by_address = ratelimit_ref(c->by_address);
     cr->first_probes = r->authority_count;
+    deadline_init(&cr->settling, on_settling_over);
+    deadline_set(&c->loop, &cr->settling, SERVER_LIST, SETTLE_MS);
     if (r->signin != NULL)
         cr->signin = signin_client_new(r->signin, &c->loop.uv);
+    cr->attempts = attempts_for(c->current, r->settings->sign_in);
     for (size_t i = 0; i < r->authority_count; i++)
         cr->clients[i] = authority_client_new(r->authorities[i], &c->loop, c->resolver);
     note_policy(cr);
@@ -279,6 +310,7 @@ static void close_server(struct control_server *s)
 {
     list_remove(&s->link);
     s->context = NULL;
+    sockets_withdraw(s->sockets);
     s->c->closing++;
     httpd_close(s->httpd, on_server_closed, s);
 }
@@ -288,7 +320,6 @@ static void use_runtime(struct control *c, struct runtime *r)
 {
     struct control_runtime *old = c->current;
 
-    make_ratelimits(c, r->settings->sign_in);
     c->current = control_runtime_new(c, r);
     for (struct list *l = c->servers.next; l != &c->servers; l = l->next)
         list_entry(l, struct control_server, link)->context = NULL;
@@ -305,7 +336,7 @@ static void use_runtime(struct control *c, struct runtime *r)
     if (old != NULL)
         control_runtime_unref(old);
     if (r->authority_count == 0)
-        uv_sem_post(&c->settled);
+        settle(c->current);
 }
 
 /* ---- thread ---- */
@@ -401,13 +432,25 @@ void control_swap(struct control *c, struct runtime *runtime)
     uv_sem_wait(&c->settled);
 }
 
-void control_stop(struct control *c)
+/* Whether the thread ended in time. */
+static bool join(struct control *c, int64_t limit_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += (time_t)(limit_ms / 1000);
+    until.tv_nsec += (long)(limit_ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_clockjoin_np(c->thread, NULL, CLOCK_MONOTONIC, &until) == 0;
+}
+
+bool control_stop(struct control *c, int64_t limit_ms)
 {
     ask(c, NULL, true);
-    uv_thread_join(&c->thread);
-    ratelimit_free(c->by_user);
-    ratelimit_free(c->by_address);
+    if (!join(c, limit_ms))
+        return false;
     uv_sem_destroy(&c->settled);
     uv_mutex_destroy(&c->lock);
     free(c);
+    return true;
 }

@@ -13,6 +13,13 @@
 
 struct control_runtime;
 
+/* Failed sign-ins, and the limits that they are counted against. Counted by the runtimes that use them. */
+struct attempts {
+    size_t refs;
+    int64_t per_user, per_address, window_ms;
+    struct ratelimit *by_user, *by_address; /* owned */
+};
+
 /* What one service of a runtime answers with: as many as the runtime has, and one for the admin socket. */
 struct control_context {
     struct control_runtime *of;
@@ -29,8 +36,10 @@ struct control_runtime {
     size_t refs;
     size_t closing;      /* clients not closed yet */
     size_t first_probes; /* not come to an end yet */
+    struct deadline settling;
+    bool settled; /* the main thread has been told */
     struct signin_client *signin;
-    struct ratelimit *by_user, *by_address; /* the control's when it was made: references */
+    struct attempts *attempts; /* one reference; NULL: no sign-in */
     char gateway[HOSTPORT_TEXT];
     char (*services)[HOSTPORT_TEXT];    /* owned: the policy's, as texts */
     const char **service_texts;         /* owned */
@@ -43,9 +52,7 @@ struct control {
     uv_thread_t thread;
     struct resolver *resolver;
     struct control_runtime *current;
-    struct list servers;                    /* of struct control_server */
-    struct ratelimit *by_user, *by_address; /* failed sign-ins; NULL: no sign-in */
-    const struct sign_in_settings *limits;  /* what they were made by; borrowed of current's settings */
+    struct list servers; /* of struct control_server */
     const struct worker *workers;
     unsigned worker_count;
     int64_t started_ms; /* wall clock */

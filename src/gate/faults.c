@@ -29,8 +29,8 @@ int64_t faults_clock_ms(void)
     return atomic_load(&jump_in_force_ms);
 }
 
-bool faults_clock_brought(int64_t at_ms)
+bool faults_clock_passed(int64_t at_ms)
 {
-    int64_t jump = faults_clock_ms();
-    return jump > 0 && clock_wall_ms() - jump < at_ms;
+    int64_t jump = atomic_load(&jump_in_force_ms), now = clock_wall_ms();
+    return jump > 0 && now >= at_ms && now - jump < at_ms;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "base/clock.h"
@@ -18,6 +19,10 @@
 #include "gate/worker.h"
 
 #define SPARE_FILES 64 /* beside connections: log, stores, loops, libraries */
+
+/* How long requests that are open when the workers have ended may go on; after a second signal. */
+#define CONTROL_STOP_MS 5000
+#define CONTROL_CUT_MS  100
 
 struct gateway;
 
@@ -39,6 +44,7 @@ struct gateway {
     uv_async_t worker_stopped;
     uv_signal_t signals[3];
     bool draining;
+    bool stopping; /* a second signal came */
 };
 
 static unsigned worker_number(const struct settings *s)
@@ -165,6 +171,7 @@ static void stop(struct gateway *g, int signum)
     struct log_line l;
     bool again = g->draining;
     g->draining = true;
+    g->stopping |= again;
     log_begin(&l, LOG_INFO, again ? "stopping" : "draining");
     log_str(&l, "signal", signum == SIGTERM ? "SIGTERM" : "SIGINT");
     log_int(&l, "connections", (int64_t)atomic_load(&g->connections));
@@ -259,10 +266,15 @@ int gateway_run(const char *path, struct settings *settings)
     uv_run(&g.loop, UV_RUN_DEFAULT);
     for (unsigned i = 0; i < g.worker_count; i++)
         worker_join(&g.workers[i]);
-    control_stop(g.control);
+    if (!control_stop(g.control, g.stopping ? CONTROL_CUT_MS : CONTROL_STOP_MS)) {
+        log_message(LOG_WARN, "stopped", "all workers have ended; requests that were open were not answered");
+        _exit(0); /* threads are in the midst of what would be freed; stores are safe at any moment */
+    }
     log_message(LOG_INFO, "stopped", "all workers have ended");
     unwatch_stores(g.runtime); /* before what they would tell goes */
     runtime_unref(g.runtime);
+    for (unsigned i = 0; i < g.worker_count; i++)
+        worker_deinit(&g.workers[i]);
     uv_loop_close(&g.loop);
     free(g.workers);
     mem_wipe(g.ticket_keys, sizeof g.ticket_keys);

@@ -15,6 +15,8 @@
 #include "base/mem.h"
 #include "runtime_impl.h"
 
+#define CLOSING_MS 1000 /* for workers to close listeners that a reload took away */
+
 static void sockets_unref(struct sockets *s)
 {
     if (s == NULL || atomic_fetch_sub(&s->refs, 1) != 1)
@@ -23,10 +25,16 @@ static void sockets_unref(struct sockets *s)
         if (s->fds[i] >= 0)
             close(s->fds[i]);
     }
-    if (s->unix_path)
-        unlink(s->address_text);
+    sockets_withdraw(s);
     free(s->address_text);
     free(s);
+}
+
+void sockets_withdraw(struct sockets *s)
+{
+    if (s->unix_path)
+        unlink(s->address_text);
+    s->unix_path = false;
 }
 
 static struct sockets *sockets_new(const char *text, unsigned count)
@@ -40,16 +48,103 @@ static struct sockets *sockets_new(const char *text, unsigned count)
     return s;
 }
 
+/* The sockets of every address of a runtime, whatever it is for; NULL behind the last. */
+static struct sockets **sockets_at(const struct runtime *r, size_t i)
+{
+    if (i < r->listener_count)
+        return &r->listeners[i].sockets;
+    i -= r->listener_count;
+    if (i < r->service_count)
+        return &r->services[i].sockets;
+    return i == r->service_count ? (struct sockets **)(uintptr_t)&r->admin : NULL;
+}
+
+/* Whether whoever connects to one may come out at the other. */
+static bool overlap(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+    if (a->ss_family != b->ss_family)
+        return false;
+    if (a->ss_family == AF_INET) {
+        const struct sockaddr_in *x = (const void *)a, *y = (const void *)b;
+        return x->sin_port == y->sin_port &&
+               (x->sin_addr.s_addr == y->sin_addr.s_addr || x->sin_addr.s_addr == INADDR_ANY ||
+                y->sin_addr.s_addr == INADDR_ANY);
+    }
+    const struct sockaddr_in6 *x = (const void *)a, *y = (const void *)b;
+    return a->ss_family == AF_INET6 && x->sin6_port == y->sin6_port &&
+           (IN6_ARE_ADDR_EQUAL(&x->sin6_addr, &y->sin6_addr) || IN6_IS_ADDR_UNSPECIFIED(&x->sin6_addr) ||
+            IN6_IS_ADDR_UNSPECIFIED(&y->sin6_addr));
+}
+
+static bool listens(const struct runtime *r, const struct sockaddr_storage *address)
+{
+    struct sockets **place;
+    for (size_t i = 0; (place = sockets_at(r, i)) != NULL; i++) {
+        if (*place != NULL && overlap(&(*place)->bound, address))
+            return true;
+    }
+    return false;
+}
+
+/* Whether an address is written in the same way in what r is being made of. */
+static bool has_text(const struct runtime *r, const char *text)
+{
+    const struct listener_settings *listeners = r->settings->listeners.items;
+    for (size_t i = 0; i < r->listener_count; i++) {
+        if (strcmp(listeners[i].address_text, text) == 0)
+            return true;
+    }
+    for (size_t i = 0; i < r->service_count; i++) {
+        if (strcmp(r->services[i].url->text, text) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Whether it is only our own sockets that stand where r wants to listen, of an address that goes with the
+ * reload: it was written in another way, or had another scheme. */
+static bool is_left(const struct runtime *r, const struct sockaddr_storage *address,
+                    const struct runtime *old)
+{
+    struct sockets **place;
+    bool left = false;
+    if (old == NULL || listens(r, address))
+        return false;
+    for (size_t i = 0; (place = sockets_at(old, i)) != NULL; i++) {
+        if (*place == NULL || !overlap(&(*place)->bound, address))
+            continue;
+        if (has_text(r, (*place)->address_text))
+            return false;
+        left = true;
+    }
+    return left;
+}
+
+/* The first socket of an address: nobody else must listen there. */
+static int bind_first(const struct runtime *r, const struct sockaddr_storage *address,
+                      const struct runtime *old, int *fd)
+{
+    bool left = is_left(r, address, old);
+    int rc = listener_bind((const struct sockaddr *)address, !left, fd);
+    /* what the reload before took away, workers may not have closed yet */
+    for (int waited = 0; rc == UV_EADDRINUSE && old != NULL && waited < CLOSING_MS; waited += 10) {
+        uv_sleep(10);
+        rc = listener_bind((const struct sockaddr *)address, !left, fd);
+    }
+    return rc;
+}
+
 /* Binds one socket for each thread; the first one settles the port where it was 0. */
-static int sockets_open(struct sockets **out, const char *text, const struct sockaddr_storage *address,
-                        unsigned threads)
+static int sockets_open(struct sockets **out, const struct runtime *r, const char *text,
+                        const struct sockaddr_storage *address, unsigned threads, const struct runtime *old)
 {
     struct sockets *s = sockets_new(text, threads);
     int rc = 0;
 
     s->bound = *address;
     for (unsigned i = 0; rc == 0 && i < threads; i++) {
-        rc = listener_bind((const struct sockaddr *)&s->bound, i == 0, &s->fds[i]);
+        rc = i == 0 ? bind_first(r, &s->bound, old, &s->fds[i])
+                    : listener_bind((const struct sockaddr *)&s->bound, false, &s->fds[i]);
         socklen_t len = sizeof s->bound;
         if (rc == 0 && i == 0 && getsockname(s->fds[0], (struct sockaddr *)&s->bound, &len) < 0)
             rc = -errno;
@@ -86,17 +181,6 @@ static int sockets_open_unix(struct sockets **out, const char *path)
     }
     *out = s;
     return 0;
-}
-
-/* The sockets of every address of a runtime, whatever it is for; NULL behind the last. */
-static struct sockets **sockets_at(const struct runtime *r, size_t i)
-{
-    if (i < r->listener_count)
-        return &r->listeners[i].sockets;
-    i -= r->listener_count;
-    if (i < r->service_count)
-        return &r->services[i].sockets;
-    return i == r->service_count ? (struct sockets **)(uintptr_t)&r->admin : NULL;
 }
 
 /* Takes over the sockets of an address written in the same way, for as many threads. Two that both say "any
@@ -149,7 +233,7 @@ static int open_listener(struct runtime *r, size_t i, const char *path, const st
     l->sockets = keep_sockets(r, l->settings->address_text, workers, old);
     if (l->sockets != NULL)
         return 0;
-    rc = sockets_open(&l->sockets, l->settings->address_text, &l->settings->address, workers);
+    rc = sockets_open(&l->sockets, r, l->settings->address_text, &l->settings->address, workers, old);
     if (rc < 0)
         complain(path, "listener", l->settings->address_text, rc);
     return rc;
@@ -180,7 +264,7 @@ static int open_service(struct runtime *r, size_t i, const char *path, const str
     v->sockets = keep_sockets(r, v->url->text, 1, old);
     if (v->sockets != NULL)
         return 0;
-    rc = sockets_open(&v->sockets, v->url->text, &v->url->address, 1);
+    rc = sockets_open(&v->sockets, r, v->url->text, &v->url->address, 1, old);
     if (rc < 0)
         complain(path, "listen", v->url->text, rc);
     return rc;

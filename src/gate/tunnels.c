@@ -31,6 +31,7 @@ struct held {
     bool injected;
     struct authority_request *refreshing;
     struct store_request *asked;
+    bool ask_again;        /* it came into doubt once more while it was asked about */
     struct ticket_ref ref; /* of remote authorities' refreshable tickets; secret */
 };
 
@@ -178,7 +179,7 @@ static int64_t expiry_at(const struct held *h, const struct conn *c)
     return c->draining ? later_by(h->expires_ms, settings_of(c)->timeouts.drain) : h->expires_ms;
 }
 
-static void arm_tick(struct tunnels *t)
+static void start_ticking(struct tunnels *t)
 {
     if (list_empty(&t->tick.link))
         deadline_set(&t->worker->loop, &t->tick, WORKER_DRAIN_DEADLINE, TICK_MS);
@@ -198,7 +199,7 @@ static void schedule(struct tunnels *t, struct held *h)
     if (due == INT64_MAX)
         return;
     heap_add(t, h);
-    arm_tick(t);
+    start_ticking(t);
 }
 
 /* ---- coming and going ---- */
@@ -328,9 +329,9 @@ static void end_conn(struct conn *c, enum reason r, bool injected)
 
 static void act_on_expiry(struct held *h, struct conn *c, int64_t now)
 {
-    bool injected = h->injected || faults_clock_brought(h->expires_ms);
     if (now < expiry_at(h, c))
         return;
+    bool injected = h->injected || faults_clock_passed(h->expires_ms);
     if (settings_of(c)->policy.on_expiry == EXPIRY_DRAIN && !c->draining) {
         c->story.injected |= injected;
         conn_drain(c);
@@ -352,7 +353,7 @@ static void act(struct tunnels *t, struct held *h, int64_t now)
         bool last = l->next == &h->conns;
         next = l->next;
         if (now >= forced_at(h, c))
-            end_conn(c, REASON_FORCED_TIMEOUT, faults_clock_brought(forced_at(h, c)));
+            end_conn(c, REASON_FORCED_TIMEOUT, faults_clock_passed(forced_at(h, c)));
         else
             act_on_expiry(h, c, now);
         if (last)
@@ -371,7 +372,7 @@ static void on_tick(struct deadline *d)
         act(t, t->heap[0], now);
     ask_about_next(t);
     if (t->heap_count > 0 || !list_empty(&t->rechecks))
-        arm_tick(t);
+        start_ticking(t);
 }
 
 /* ---- ends that are told ---- */
@@ -395,6 +396,7 @@ static void expire(struct tunnels *t, struct held *h)
     act(t, h, clock_wall_ms());
 }
 
+/* What the answer says may be older than what brought it into doubt again; and no answer settles nothing. */
 static void on_asked(void *owner, int rc, struct record *const *records, size_t count, bool more)
 {
     struct held *h = owner;
@@ -402,9 +404,11 @@ static void on_asked(void *owner, int rc, struct record *const *records, size_t 
     (void)more;
     h->asked = NULL;
     t->asking--;
-    if (rc < 0) { /* the store is away, or not back for this worker yet: in doubt until it answers */
+    if (rc < 0 || h->ask_again)
         list_append(&t->rechecks, &h->recheck);
-        arm_tick(t);
+    h->ask_again = false;
+    if (rc < 0) {
+        start_ticking(t); /* a store that cannot answer now is not asked at once again */
         return;
     }
     if (count == 1) {
@@ -439,7 +443,11 @@ static void recheck_all(struct tunnels *t, const struct authority *a)
     for (size_t i = 0; i < t->bucket_count; i++) {
         for (struct list *l = t->buckets[i].next; l != &t->buckets[i]; l = l->next) {
             struct held *h = list_entry(l, struct held, by_hash);
-            if (h->authority == a && list_empty(&h->recheck) && h->asked == NULL)
+            if (h->authority != a)
+                continue;
+            if (h->asked != NULL)
+                h->ask_again = true;
+            else if (list_empty(&h->recheck))
                 list_append(&t->rechecks, &h->recheck);
         }
     }

@@ -232,23 +232,38 @@ static void look_at_ends(struct worker *w, struct buf *ends)
     release_ends(ends);
 }
 
+/* More than can be told one by one: of each authority, any ticket may have ended. */
+static void condense_ends(struct buf *ends)
+{
+    struct worker_end *e = (struct worker_end *)(void *)ends->data;
+    size_t kept = 0;
+    for (size_t i = 0; i < ends->len / sizeof *e; i++) {
+        size_t j = 0;
+        while (j < kept && e[j].authority != e[i].authority)
+            j++;
+        if (j < kept) {
+            authority_unref(e[i].authority); /* never the last: another entry has one */
+            continue;
+        }
+        e[kept] = e[i];
+        e[kept++].all = true;
+    }
+    ends->len = kept * sizeof *e;
+}
+
+/* In the store's thread, from inside its watch: what would release an authority for good must not happen
+ * here. */
 void worker_ticket_ended(struct worker *w, struct authority *a, const uint8_t *hash, enum ticket_state how)
 {
     struct worker_end e = {.authority = a, .all = hash == NULL, .how = how};
     if (hash != NULL)
         memcpy(e.hash, hash, RECORD_HASH);
     uv_mutex_lock(&w->lock);
-    if (!w->deaf && w->ends.len + 2 * sizeof e > w->ends.max) {
-        /* more than can be told one by one */
-        const struct worker_end *last = (const void *)(w->ends.data + w->ends.len - sizeof e);
-        e.all = true;
-        if (last->all && last->authority == a) {
-            uv_mutex_unlock(&w->lock);
-            return;
-        }
-    }
-    if (!w->deaf && buf_append(&w->ends, &e, sizeof e) == 0) {
-        authority_ref(a);
+    if (w->ends.len + sizeof e > w->ends.max)
+        condense_ends(&w->ends);
+    /* an authority that nobody holds any more has no tunnels */
+    if (!w->deaf && w->ends.len + sizeof e <= w->ends.max && authority_try_ref(a)) {
+        buf_append(&w->ends, &e, sizeof e);
         uv_async_send(&w->wake);
     }
     uv_mutex_unlock(&w->lock);
@@ -323,9 +338,18 @@ int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atom
 void worker_join(struct worker *w)
 {
     uv_thread_join(&w->thread);
-    if (w->asked_runtime != NULL)
-        runtime_unref(w->asked_runtime);
-    release_ends(&w->ends);
+    uv_mutex_lock(&w->lock);
+    struct runtime *r = w->asked_runtime;
+    struct buf ends = w->ends;
+    w->asked_runtime = NULL;
+    buf_init(&w->ends, ENDS_MAX);
+    uv_mutex_unlock(&w->lock);
+    runtime_unref(r);
+    release_ends(&ends);
+}
+
+void worker_deinit(struct worker *w)
+{
     uv_mutex_destroy(&w->lock);
 }
 

@@ -124,6 +124,14 @@ struct authority *authority_ref(struct authority *a)
     return a;
 }
 
+bool authority_try_ref(struct authority *a)
+{
+    unsigned n = atomic_load(&a->refs);
+    while (n > 0 && !atomic_compare_exchange_weak(&a->refs, &n, n + 1))
+        continue;
+    return n > 0;
+}
+
 void authority_unwatch(struct authority *a)
 {
     if (a->watch != NULL)

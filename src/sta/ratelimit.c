@@ -32,7 +32,6 @@ struct bucket {
 };
 
 struct ratelimit {
-    size_t refs;
     uint64_t burst;  /* tokens; and ticks in a millisecond */
     uint64_t per_ms; /* and ticks of an interval */
     uint8_t salt[SALT];
@@ -49,7 +48,6 @@ struct ratelimit *ratelimit_new(size_t buckets, unsigned burst, uint64_t per_ms)
     assert(buckets > 0 && buckets <= (size_t)1 << 24);
     assert(burst > 0 && burst <= BURST_MAX && per_ms > 0 && per_ms <= PER_MAX);
     struct ratelimit *r = mem_zalloc(sizeof *r);
-    r->refs = 1;
     r->burst = burst;
     r->per_ms = per_ms;
     r->max = buckets;
@@ -67,16 +65,9 @@ struct ratelimit *ratelimit_new(size_t buckets, unsigned burst, uint64_t per_ms)
     return r;
 }
 
-struct ratelimit *ratelimit_ref(struct ratelimit *r)
-{
-    if (r != NULL)
-        r->refs++;
-    return r;
-}
-
 void ratelimit_free(struct ratelimit *r)
 {
-    if (r == NULL || --r->refs > 0)
+    if (r == NULL)
         return;
     free(r->table);
     free(r->buckets);

@@ -120,6 +120,25 @@ def test_a_reload_moves_it(make, backend):
     assert admin(gateway, "GET", "/v1/status")[0] == 200
 
 
+def test_it_is_not_removed_by_what_is_long_replaced(make, backend):
+    """A tunnel keeps its configuration; when that goes at last, the socket's path has been taken by another."""
+    gateway = administered(make, backend)
+    tunnel = gateway.tunnel(issuing.issue(gateway, "alice")["ticket"])
+    del gateway.conf["admin"]
+    assert gateway.reload(gateway.conf)["event"] == "reloaded"
+    assert not (gateway.folder / issuing.SOCKET).exists()
+    gateway.conf["admin"] = issuing.ADMIN
+    assert gateway.reload(gateway.conf)["event"] == "reloaded"
+    tunnel.close()
+    tunnel.ended("ok")
+    descriptors = gateway.descriptors()
+    for _ in range(3):  # behind the old configuration's end, whatever thread it is on
+        assert admin(gateway, "GET", "/v1/status")[0] == 200
+        assert gateway.reload()["event"] == "reloaded"
+    wire.poll(lambda: gateway.descriptors() <= descriptors, "the old configuration to go")
+    assert admin(gateway, "GET", "/v1/status")[0] == 200
+
+
 def test_web_pages_get_no_tickets_there_either(gateway):
     """A browser reaches no Unix socket by itself, but what forwards to one may be reachable for it."""
     for fields in ({"Origin": "http://evil.example.com"}, {"Host": "evil.example.com"}):
@@ -397,3 +416,25 @@ def test_many_at_once(gateway):
     assert not wrong
     for i in range(8):
         assert len(tickets_of(gateway, f"user=t{i}")) == 10
+
+
+@pytest.mark.parametrize("policy, reason", [({"on-expiry": "cut"}, "ticket_expired"), ({"forced-timeout": "1h"}, "forced_timeout")],
+                         ids=["expiry", "forced"])
+def test_what_the_clock_ends_is_injected(make, backend, policy, reason):
+    """Open tunnels and new ones; but not what would have ended by itself."""
+    gateway = make.gateway([lab.service(backend, tls_floor="none")], admin=issuing.ADMIN, policy=policy)
+    ticket = issuing.issue(gateway, "alice", lifetime="2h" if reason == "ticket_expired" else "72h")["ticket"]
+    tunnel = gateway.tunnel(ticket)
+    assert admin(gateway, "POST", "/v1/faults", {"fault": "clock", "by": "1d"})[0] == 200
+    entry = gateway.connection(tunnel)
+    assert (entry["reason"], entry.get("injected")) == (reason, True)
+    late = gateway.client()
+    assert late.connect(lab.MAIL, wire.basic(ticket))["X-Stagate-Reason"] == reason
+    late.ended(reason, injected=True)
+    assert admin(gateway, "DELETE", "/v1/faults")[0] == 200
+    gateway.tunnel(ticket).echoes()
+    gateway.conf["time-offset"] = "1d"
+    assert gateway.reload(gateway.conf)["event"] == "reloaded"
+    late = gateway.client()
+    assert late.connect(lab.MAIL, wire.basic(ticket))["X-Stagate-Reason"] == reason
+    late.ended(reason, injected=None)

@@ -1,10 +1,15 @@
 """SIGTERM: no new connections, open tunnels finish, and an end within the limit."""
+import http.client
 import os
 import signal
+import socket
+import threading
 
 import pytest
 
+import authorities
 import backends
+import issuing
 import lab
 import wire
 from test_policy import Full
@@ -59,6 +64,65 @@ def test_nothing_to_wait_for(run):
     gateway.signal(signal.SIGTERM)
     assert gateway.wait_exit() == 0
     assert [e["event"] for e in gateway.events] == ["ready", "draining", "stopped"]
+
+
+def connected(path):
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(wire.DEADLINE)
+    client.connect(path)
+    return client
+
+
+def test_tickets_that_end_when_nobody_is_left(make):
+    """What the control thread has begun it ends; the workers that would hear of it have gone by then."""
+    gateway = make.gateway([lab.service(make.backend(backends.echo))], admin=issuing.ADMIN)
+    path = str(gateway.folder / issuing.SOCKET)
+
+    def issue():
+        admin = http.client.HTTPConnection("localhost", timeout=wire.DEADLINE)
+        admin.sock = connected(path)
+        for _ in range(300):
+            admin.request("POST", issuing.TICKETS, '{"user":"alice"}', {"Content-Type": "application/json"})
+            assert admin.getresponse().read()
+        admin.close()
+    threads = [threading.Thread(target=issue) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    admin = connected(path)
+    admin.sendall(b'POST /v1/faults HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 18\r\n\r\n'
+                  b'{"fault":"expire"}')
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait_exit() == 0
+    admin.close()
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_requests_that_never_end(make, signals):
+    """Half a request to a service, and a sign-in that waits for its directory."""
+    with socket.create_server(("127.0.0.1", 0)) as directory:
+        directory.settimeout(wire.DEADLINE)
+        ldap = {"url": "ldap://127.0.0.1:%d" % directory.getsockname()[1], "base": "dc=example,dc=com", "timeout": "1h"}
+        gateway = make.gateway([lab.service(make.backend(backends.echo), tls_floor="none")], start=False,
+                               authorities=[authorities.embedded()], timeouts={"drain": "1h"}, **{"sign-in": {"ldap": ldap}})
+        gateway.expect_output("warning:")  # passwords cross the loopback in clear
+        gateway.start()
+        tunnel = gateway.tunnel(gateway.ticket())
+        host, _, port = gateway.ready["sta"][0].rpartition(":")
+        half, whole = (socket.create_connection((host, int(port)), wire.DEADLINE) for _ in range(2))
+        half.sendall(b"GET /v1/tickets HTTP/1.1\r\n")
+        whole.sendall(b"GET /v1/tickets HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic YTpi\r\n\r\n")
+        asked, _ = directory.accept()
+        gateway.signal(signal.SIGTERM)
+        gateway.wait_log("the drain", event="draining")
+        if signals == 2:
+            gateway.signal(signal.SIGTERM)
+        tunnel.close()
+        assert gateway.wait_exit() == 0
+        assert gateway.events[-1]["event"] == "stopped" and gateway.events[-1]["level"] == "warn"
+        for sock in (half, whole, asked):
+            sock.close()
 
 
 def test_the_limit(run):

@@ -1,11 +1,14 @@
 """SIGHUP: a new configuration comes into force whole or not at all, and what is open stays open."""
 import pathlib
 import signal
+import socket
 import threading
 
 import pytest
 
+import authorities
 import backends
+import issuing
 import lab
 import wire
 
@@ -155,6 +158,48 @@ def test_listeners_come_and_go(make, backend, certs):
     gateway.conf["listeners"] = [{**first, "address": address}, second]
     assert reloads(gateway, gateway.conf)["listeners"][0] == address
     assert told(gateway, ticket, index=0) == told(gateway, ticket, index=1) == 200
+
+
+def test_an_address_that_was_just_given_back(make, backend, certs):
+    """Workers that are busy may still have to close it."""
+    gateway = make.gateway([lab.service(backend, tls_floor="none")], listeners=[lab.listener(certs)])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        second = {**lab.listener(certs), "address": "127.0.0.1:%d" % probe.getsockname()[1]}
+    one, two = {**gateway.conf}, {**gateway.conf, "listeners": gateway.conf["listeners"] + [second]}
+    done = threading.Event()
+
+    def keep_busy():
+        while not done.is_set():
+            gateway.client().close()
+    threads = [threading.Thread(target=keep_busy) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20):
+            reloads(gateway, two)
+            reloads(gateway, one)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_service_changes_its_scheme(make, backend, certs):
+    """On its port; but not to both at once, which could not be started either."""
+    gateway = make.gateway([lab.service(backend, tls_floor="none")], authorities=[authorities.embedded()])
+    address = gateway.ready["sta"][0]
+    keys = {"certificate": certs.sta_crt, "key": certs.sta_key, "ssl_only": False}
+    for schemes in ("http",), ("https",), ("http",), ("https",):
+        gateway.conf["authorities"] = [authorities.embedded(listen=[f"{s}://{address}" for s in schemes], **keys)]
+        assert reloads(gateway, gateway.conf)["sta"] == [address]
+        context = wire.client_context() if schemes == ("https",) else None
+        assert lab.http("GET", address, issuing.TICKETS, context=context)[1]["error"] == "no_sign_in"
+    gateway.expect_output("is taken by an earlier listener")
+    for schemes in ("http", "https"), ("https", "http"):
+        gateway.conf["authorities"] = [authorities.embedded(listen=[f"{s}://{address}" for s in schemes], **keys)]
+        fails(gateway, gateway.conf)
+    assert lab.http("GET", address, issuing.TICKETS, context=context)[1]["error"] == "no_sign_in"
 
 
 def refuses(address):
@@ -326,3 +371,29 @@ def test_a_reload_gives_back_what_it_replaced(make, backend):
     for _ in range(20):
         reloads(gateway)
     wire.poll(lambda: gateway.descriptors() <= descriptors, "descriptors to be given back")
+
+
+def test_a_sign_in_under_way_outlives_its_limits(make, backend):
+    """Its attempt is given back where it was taken, although that has no place in the new configuration."""
+    with socket.create_server(("127.0.0.1", 0)) as directory:
+        directory.settimeout(wire.DEADLINE)
+        url = "ldap://127.0.0.1:%d" % directory.getsockname()[1]
+        ldap = {"url": url, "base": "dc=example,dc=com", "timeout": "1m"}
+        gateway = make.gateway([lab.service(backend, tls_floor="none")], start=False, authorities=[authorities.embedded()],
+                               **{"sign-in": {"ldap": ldap}})
+        gateway.expect_output("warning:")  # passwords cross the loopback in clear
+        gateway.start()
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(issuing.ask(gateway, "GET")))
+        thread.start()
+        asked, _ = directory.accept()  # the sign-in waits for it
+        ready = gateway.ready
+        for limits in ({"attempts-per-user": 7}, {"attempts-per-user": 8, "attempts-window": "1h"}):
+            gateway.conf["sign-in"] = {"ldap": ldap, **limits}
+            reloads(gateway, gateway.conf)
+        gateway.conf.pop("sign-in")
+        reloads(gateway, gateway.conf)
+        assert issuing.ask(gateway, "GET")[1]["error"] == "no_sign_in" and ready["sta"] == gateway.ready["sta"]
+        asked.close()
+        thread.join(wire.DEADLINE)
+        assert [(status, answer["error"]) for status, answer in answers] == [(503, "sign_in_down")]

@@ -500,6 +500,19 @@ def test_bypass(start):
     assert "bypassedFor" not in authorities.status(gateway)["STATWO"]
 
 
+def test_nobody_waits_for_one_with_a_long_timeout(make, backend):
+    """Ready, although its first probe has not ended."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        entry = remote("http://127.0.0.1:%d" % silent.getsockname()[1], timeout="1h")
+        gateway = make.gateway([lab.service(backend, tls_floor="none")],
+                               authorities=[entry, {"id": lab.AUTHORITY, "store": "memory:"}],
+                               admin={"socket": "stagate.sock"})
+        assert gateway.ready["authorities"] == [lab.AUTHORITY]
+        ticket = lab.http("POST", gateway.folder / "stagate.sock", "/v1/tickets", {"user": "alice"})[1]["ticket"]
+        gateway.tunnel(ticket).echoes()
+        gateway.stop()
+
+
 @pytest.mark.parametrize("bypass", ["0s", "100ms"])
 def test_it_is_tried_again_after_the_bypass(start, bypass):
     fake = Fake("STAONE", RequestData=FAILING)
