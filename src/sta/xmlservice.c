@@ -13,7 +13,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/listener.h"
+#include "proto/hostport.h"
 #include "proto/staxml.h"
+
+/* What an answer takes at most, but for TicketData: names of 255 bytes may all have to be escaped. The one
+ * with a ticket in it, a secret, has none. */
+#define ANSWER_BYTES  4096
+#define SERVICE_BYTES (HOSTPORT_TEXT + 64)
 
 struct exchange { /* one request and its answer */
     struct xmlservice *s;
@@ -80,6 +86,8 @@ static void send_message(struct httpd_request *r, unsigned status, const struct 
 {
     struct buf body;
     buf_init(&body, 2 * STAXML_BYTES_MAX);
+    /* growing would leave copies behind that nobody wipes */
+    buf_reserve(&body, ANSWER_BYTES + m->facts.service_count * SERVICE_BYTES);
     staxml_write(&body, m);
     httpd_answer(r, status, NULL, "text/xml; charset=utf-8", body.data, body.len);
     mem_wipe(body.data, body.len);
