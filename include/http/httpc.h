@@ -45,7 +45,7 @@ enum httpc_result {
     HTTPC_NOT_TLS,  /* https spoken to a port that does not speak TLS */
     HTTPC_NOT_HTTP, /* what answered is no HTTP; http spoken to a TLS port comes out here (a TLS alert) */
     HTTPC_CLOSED,   /* closed or reset before the whole answer came, or in the TLS handshake */
-    HTTPC_TIMEOUT,  /* no whole answer in time */
+    HTTPC_TIMEOUT,  /* no whole answer in time, though a connection was made */
     HTTPC_TOO_BIG,
     HTTPC_OVERLOADED, /* too many requests wait */
     HTTPC_RESULTS

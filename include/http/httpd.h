@@ -35,6 +35,7 @@ struct httpd_options {
     void (*refuse)(void *owner, unsigned status, const char *why, const char **type, char body[1024]);
     void *owner;
 };
+extern const char httpd_wants_tls[]; /* refuse's why (the same pointer) where plain HTTP came to a TLS port */
 
 /* Serves a bound, listening socket (net/listener.h; TCP or Unix), owned from now on. */
 struct httpd *httpd_new(struct netloop *loop, int fd, const struct httpd_options *options);

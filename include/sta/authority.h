@@ -182,6 +182,8 @@ struct authority_request *authority_client_redeem(struct authority_client *c, co
                                                   unsigned version, int64_t now_ms,
                                                   struct authority_answer *out, authority_cb *cb,
                                                   void *owner);
+/* The answer where something outside of the authority stands against asking it; counted as an answer. */
+struct authority_answer authority_not_asked(struct authority *a, enum authority_fail fail, bool injected);
 /* Lets a refreshable ticket live longer; its record in the answer. */
 struct authority_request *authority_client_refresh(struct authority_client *c,
                                                    const uint8_t hash[RECORD_HASH],

@@ -102,7 +102,7 @@ static json_t *counter(const _Atomic uint64_t *n)
         (json_int_t)atomic_load_explicit((_Atomic uint64_t *)(uintptr_t)n, memory_order_relaxed));
 }
 
-static bool has_duplicate(const struct runtime *rt, size_t i)
+bool admin_has_duplicate(const struct runtime *rt, size_t i)
 {
     const char *id = authority_id(rt->authorities[i]);
     for (size_t j = 0; id != NULL && j < rt->authority_count; j++) {
@@ -136,7 +136,7 @@ static json_t *authority_document(const struct runtime *rt, size_t i)
 {
     struct authority *a = rt->authorities[i];
     const char *id = authority_id(a), *learnt = atomic_load(&a->learnt);
-    bool duplicate = has_duplicate(rt, i);
+    bool duplicate = admin_has_duplicate(rt, i);
     json_t *d = json_object(), *counters = json_object();
     int64_t bypass = atomic_load(&a->bypass_until_ms), now = (int64_t)clock_mono_ms();
 
@@ -148,7 +148,7 @@ static json_t *authority_document(const struct runtime *rt, size_t i)
     if (a->store == NULL && learnt != NULL)
         admin_set(d, "learnt", json_string(learnt));
     if (bypass > now)
-        admin_set(d, "bypassedFor", admin_duration(bypass - now));
+        admin_set(d, "bypassedFor", admin_duration((bypass - now + 999) / 1000 * 1000)); /* for people */
     admin_set(counters, "asked", counter(&a->counters.asked));
     admin_set(counters, "answered", counter(&a->counters.answered[REDEEM_OK]));
     admin_set(counters, "down", counter(&a->counters.answered[REDEEM_DOWN]));

@@ -103,14 +103,30 @@ static bool is_meant(const struct authority *a, const char *id)
     return id == NULL || (a->id != NULL && strcmp(a->id, id) == 0) || (now != NULL && strcmp(now, id) == 0);
 }
 
+static bool any_is_meant(const struct runtime *rt, const char *id, bool with_store)
+{
+    for (size_t i = 0; i < rt->authority_count; i++) {
+        if (is_meant(rt->authorities[i], id) && (!with_store || rt->authorities[i]->store != NULL))
+            return true;
+    }
+    return false;
+}
+
 void admin_faults_clear(struct control_context *x, struct httpd_request *r)
 {
     const struct runtime *rt = x->of->runtime;
-    char name[64] = "";
+    char name[64] = "", only[64] = "";
     httpd_query_value(httpd_query(r), "fault", name, sizeof name);
+    httpd_query_value(httpd_query(r), "authority", only, sizeof only);
     bool all = name[0] == '\0', known = all;
+    if (only[0] != '\0' && !any_is_meant(rt, only, false)) {
+        ticketapi_error(r, 400, NULL, "bad_request", "no authority has this ID");
+        return;
+    }
     for (size_t i = 0; i < rt->authority_count; i++) {
         struct authority_faults *f = &rt->authorities[i]->faults;
+        if (only[0] != '\0' && !is_meant(rt->authorities[i], only))
+            continue;
         if (all || strcmp(name, "authority-down") == 0)
             known = true, atomic_store(&f->down, false);
         if (all || strcmp(name, "authority-error") == 0)
@@ -120,7 +136,7 @@ void admin_faults_clear(struct control_context *x, struct httpd_request *r)
         if (all || strcmp(name, "authority-id") == 0)
             known = true, atomic_store(&f->id, NULL);
     }
-    if (all || strcmp(name, "clock") == 0) {
+    if ((all && only[0] == '\0') || strcmp(name, "clock") == 0) {
         known = true;
         faults_set_clock(0);
     }
@@ -128,7 +144,7 @@ void admin_faults_clear(struct control_context *x, struct httpd_request *r)
         ticketapi_error(r, 400, NULL, "bad_request", "no standing fault has this name");
         return;
     }
-    log_fault("clear", NULL, all ? "all" : name);
+    log_fault("clear", only[0] != '\0' ? only : NULL, all ? "all" : name);
     ticketapi_json(r, 200, all_faults(rt));
 }
 
@@ -309,15 +325,45 @@ static void inject_once(struct control_context *x, struct httpd_request *r, cons
         end_work(w);
         return;
     }
+    if (w->authority != NULL && !any_is_meant(x->of->runtime, w->authority, true)) {
+        ticketapi_error(r, 400, NULL, "bad_request", "no authority with a store of its own has this ID");
+        end_work(w);
+        return;
+    }
     next_authority(w);
+}
+
+/* A member that is misspelt or no text must not make a fault of one ticket one of all. NULL when all is well.
+ */
+static const char *check_members(const json_t *body)
+{
+    static const char *const names[] = {"fault", "authority", "user", "ticket", "by", "id"};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)body, key, value)
+    {
+        bool known = false;
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+            known |= strcmp(names[i], key) == 0;
+        if (!known)
+            return "the document has a member that is not known here";
+        if (!json_is_string(value))
+            return "fault, authority, user, ticket, by and id are texts";
+    }
+    return NULL;
 }
 
 static void inject(struct control_context *x, struct httpd_request *r, json_t *body)
 {
     const struct runtime *rt = x->of->runtime;
-    const char *name = text_member(body, "fault"), *wrong = NULL;
+    const char *name = text_member(body, "fault"), *wrong = check_members(body);
     int64_t jump;
 
+    if (wrong != NULL) {
+        ticketapi_error(r, 400, NULL, "bad_request", wrong);
+        json_decref(body);
+        return;
+    }
     if (name != NULL && (strcmp(name, "forget") == 0 || strcmp(name, "expire") == 0)) {
         inject_once(x, r, strcmp(name, "forget") == 0 ? "forget" : "expire", body);
         return;

@@ -265,17 +265,19 @@ static void on_redeemed(void *owner, const struct authority_answer *answer)
     take_answer(owner, answer);
 }
 
-/* The authority with this ID, or negative; -2: more than one calls itself so. */
-static int find_authority(const struct runtime *r, const char *id)
+/* The first authority with this ID, or negative. *unique: no other calls itself so. */
+static int find_authority(const struct runtime *r, const char *id, bool *unique)
 {
     int found = -1;
-    for (size_t i = 0; i < r->authority_count; i++) {
+    *unique = true;
+    for (size_t i = 0; i < r->authority_count && *unique; i++) {
         const char *own = authority_id(r->authorities[i]);
         if (own == NULL || strcmp(own, id) != 0)
             continue;
         if (found >= 0)
-            return -2;
-        found = (int)i;
+            *unique = false;
+        else
+            found = (int)i;
     }
     return found;
 }
@@ -300,22 +302,20 @@ static void redeem_next(struct conn *c)
     while (q->next_ref < t->count) {
         const struct ticket_ref *ref = &t->ref[q->next_ref++];
         uint8_t hash[RECORD_HASH];
-        int found = find_authority(r, ref->authority);
-        if (found == -1)
+        bool unique;
+        int found = find_authority(r, ref->authority, &unique);
+        if (found < 0)
             continue;
         record_hash(hash, ref->value, strlen(ref->value));
         record_fingerprint(c->story.ticket, hash);
-        if (found == -2) {
+        c->story.authority = authority_id(r->authorities[found]);
+        if (!unique) {
             q->answered_down = true;
-            q->down = (struct authority_answer){.result = REDEEM_DOWN,
-                                                .fail = AUTHORITY_ID_DUPLICATE,
-                                                .detail = authority_fail_sentence(AUTHORITY_ID_DUPLICATE),
-                                                .injected = id_was_changed(r)};
+            q->down = authority_not_asked(r->authorities[found], AUTHORITY_ID_DUPLICATE, id_was_changed(r));
             continue;
         }
         struct authority_answer answer;
         q->authority = (size_t)found;
-        c->story.authority = authority_id(r->authorities[found]);
         set_ticket_deadline(c);
         q->redeeming =
             authority_client_redeem(c->runtime->clients[found], ref, t->version == 42 ? 40 : t->version,

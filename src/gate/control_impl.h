@@ -61,6 +61,8 @@ struct control {
 
 /* admin.c: answers a request that came on the admin socket. */
 void admin_handle(struct control_context *x, struct httpd_request *r);
+/* Whether another authority of the runtime has the ID of authority i: both count as down. */
+bool admin_has_duplicate(const struct runtime *rt, size_t i);
 
 /* metrics.c: Prometheus text, appended. */
 void metrics_write(struct buf *out, const struct control_runtime *cr);

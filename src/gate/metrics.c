@@ -68,11 +68,6 @@ static void plain(struct buf *out, const struct runtime *r, const char *name, co
                    (unsigned long long)value(r->authorities[i]));
 }
 
-static uint64_t is_up(const struct authority *a)
-{
-    return authority_is_up(a);
-}
-
 static uint64_t asked(const struct authority *a)
 {
     return read_counter(&a->counters.asked);
@@ -101,6 +96,15 @@ static uint64_t responses(const struct authority *a)
 static uint64_t issued(const struct authority *a)
 {
     return read_counter(&a->counters.issued);
+}
+
+static void up(struct buf *out, const struct runtime *r)
+{
+    head(out, "stagate_authority_up", "gauge", "Whether the authority can be asked.");
+    for (size_t i = 0; i < r->authority_count; i++)
+        buf_printf(out, "stagate_authority_up{authority=\"%s\",number=\"%zu\"} %d\n",
+                   label(r->authorities[i]), i,
+                   authority_is_up(r->authorities[i]) && !admin_has_duplicate(r, i));
 }
 
 static void verdicts(struct buf *out, const struct runtime *r)
@@ -151,7 +155,7 @@ void metrics_write(struct buf *out, const struct control_runtime *cr)
     const struct runtime *r = cr->runtime;
     connections(out, cr->control);
     endings(out, cr->control);
-    plain(out, r, "stagate_authority_up", "gauge", "Whether the authority can be asked.", is_up);
+    up(out, r);
     plain(out, r, "stagate_authority_asked_total", "counter", "Redemptions and refreshes asked for.", asked);
     verdicts(out, r);
     failures(out, r);

@@ -29,7 +29,8 @@ bool policy_ticket_target(const struct settings *s, const struct record *ticket,
 {
     for (size_t i = 0; i < ticket->value_count; i++) {
         const char *value = ticket->values[i].value;
-        if (strcmp(ticket->values[i].name, "ICAAddress") == 0)
+        /* empty is as good as absent: issuers leave the addresses that they do not use empty */
+        if (strcmp(ticket->values[i].name, "ICAAddress") == 0 && value[0] != '\0')
             return hostport_parse(target, value, strlen(value), HOSTPORT_ALLOW_BLANKS, NULL) == 0;
     }
     if (ticket->service_count > 0)

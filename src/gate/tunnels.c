@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "conn_impl.h"
 
-#define TICK_MS       1000
+#define TICK_MS       250 /* the shortest tickets live for a second, and are refreshed at half of it */
 #define BUCKETS_FIRST 64
 #define ASKING_MAX    256 /* questions about doubtful tickets at once */
 #define NOT_IN_HEAP   ((size_t)-1)
@@ -289,8 +289,10 @@ static void on_refreshed(void *owner, const struct authority_answer *answer)
     struct held *h = owner;
     h->refreshing = NULL;
     int64_t again = h->refresh_ms / 2;
-    if (answer->result == REDEEM_OK && answer->ticket != NULL) {
+    if (answer->result == REDEEM_OK && answer->ticket->refresh_ms > 0) {
         h->expires_ms = answer->ticket->expires_ms;
+    } else if (answer->result == REDEEM_OK) {
+        again = INT64_MAX; /* it is not refreshable after all, and nothing has happened to it */
     } else if (answer->result == REDEEM_DOWN) {
         again = h->refresh_ms / 10; /* there is time for some more attempts before it expires */
     } else {

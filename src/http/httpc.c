@@ -109,10 +109,12 @@ static void on_deadline(struct deadline *d)
 {
     struct httpc_request *r = list_entry(d, struct httpc_request, deadline);
     struct httpc_conn *k = r->conn;
+    /* none is up: it is connecting that takes too long, whichever of the two deadlines comes first */
+    bool connecting = k == NULL && r->c->opening > 0 && r->c->opening == r->c->live;
     const char *detail = k != NULL           ? "connected, but no whole answer came"
                          : r->c->opening > 0 ? "the connection was still being made"
                                              : "all connections were busy";
-    httpc_finish(r, HTTPC_TIMEOUT, detail);
+    httpc_finish(r, connecting ? HTTPC_CONNECT_TIMEOUT : HTTPC_TIMEOUT, detail);
     if (k != NULL)
         httpc_conn_drop(k);
 }

@@ -22,6 +22,8 @@
 #define HEAD_USUAL 512           /* without fields of the handler's */
 #define JOIN_MAX   (16 * 1024)   /* bodies up to this go out in one piece with their head */
 
+const char httpd_wants_tls[] = "plain HTTP on a TLS port: use https://";
+
 static void feed_behind(struct deferred *d);
 static void on_deadline(struct deadline *d);
 
@@ -321,7 +323,7 @@ static void on_first(struct stream *s, const uint8_t *data, size_t len, bool who
         if (stream_start_tls(s, c->h->options.tls, TLS_SERVER) < 0)
             drop(c);
     } else if (!s->tcp_eof && len > 0 && data[0] >= 'A' && data[0] <= 'Z') {
-        refuse(c, 400, "plain HTTP on a TLS port: use https://");
+        refuse(c, 400, httpd_wants_tls);
     } else {
         drop(c);
     }

@@ -69,6 +69,15 @@ static void complete(const struct authority_client *c, bool slowed, struct autho
     count(c->authority, answer);
 }
 
+struct authority_answer authority_not_asked(struct authority *a, enum authority_fail fail, bool injected)
+{
+    const struct authority_answer answer = {
+        .result = REDEEM_DOWN, .fail = fail, .detail = authority_fail_sentence(fail), .injected = injected};
+    atomic_fetch_add_explicit(&a->counters.asked, 1, memory_order_relaxed);
+    count(a, &answer);
+    return answer;
+}
+
 void authority_request_finish(struct authority_request *r, struct authority_answer *answer)
 {
     authority_cb *cb = r->cb;

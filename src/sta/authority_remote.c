@@ -69,13 +69,15 @@ static enum authority_fail of_status(unsigned status)
 }
 
 /* An error that the authority named. *verdict: what it means for the ticket, where it is about the ticket. */
-static enum authority_fail of_error(enum staxml_error e, enum redeem *verdict)
+static enum authority_fail of_error(enum authority_question q, enum staxml_error e, enum redeem *verdict)
 {
     switch (e) {
     case STAXML_ERROR_NONE:
-    case STAXML_ERROR_NOT_REFRESHABLE:
         *verdict = REDEEM_OK;
         return AUTHORITY_OK;
+    case STAXML_ERROR_NOT_REFRESHABLE: /* it lives, and nothing has happened to it; no word of redeeming it */
+        *verdict = REDEEM_OK;
+        return q == AUTHORITY_REFRESH ? AUTHORITY_OK : AUTHORITY_BAD_ANSWER;
     case STAXML_ERROR_TICKET_UNKNOWN:
         *verdict = REDEEM_UNKNOWN;
         return AUTHORITY_OK;
@@ -120,13 +122,24 @@ static enum authority_fail read_answer(const struct authority_request *r, const 
     enum authority_fail fail = AUTHORITY_BAD_ANSWER;
     if (m->kind == answer_kind(r->question) ||
         (m->kind == STAXML_RESPONSE_ERROR && m->error != STAXML_ERROR_NONE))
-        fail = of_error(m->error, verdict);
+        fail = of_error(r->question, m->error, verdict);
     if (fail == AUTHORITY_OK && answer->status != 200)
         fail = of_status(answer->status);
     return fail;
 }
 
-/* What the answer told, as a record; given. */
+/* The address that a ticket leads to is what a gateway has to know of its values. */
+static void keep_address_only(struct record *rec, struct record_value *values)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < rec->value_count; i++) {
+        if (strcmp(values[i].name, "ICAAddress") == 0)
+            values[kept++] = values[i];
+    }
+    rec->value_count = kept;
+}
+
+/* What the answer told, as a record; given. A message has room for more text than a record. */
 static struct record *make_record(const struct authority_request *r, const struct staxml *m)
 {
     struct staxml_conninfo info = {0};
@@ -153,6 +166,10 @@ static struct record *make_record(const struct authority_request *r, const struc
     };
     memcpy(rec.hash, r->hash, RECORD_HASH);
     int len = record_encode(&rec, data);
+    if (len < 0) {
+        keep_address_only(&rec, values);
+        len = record_encode(&rec, data);
+    }
     return len < 0 ? NULL : record_decode(r->hash, data, (size_t)len);
 }
 

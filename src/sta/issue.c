@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "proto/hostport.h"
+#include "proto/staxml.h"
 
 #define RANDOM_BYTES (TICKET_VALUE_MAX / 2)
 
@@ -79,6 +80,11 @@ static bool values_are_good(struct issue_wish *w, const char **why)
     struct hostport hp;
     for (size_t i = 0; i < w->value_count; i++) {
         const char *value = w->values[i].value;
+        if (strlen(value) > STAXML_TEXT_MAX) { /* whoever redeems it could not be told */
+            *why = "more text than a ticket holds";
+            w->wrong = NULL;
+            return false;
+        }
         w->wrong = value;
         if (strcmp(w->values[i].name, "ICAAddress") == 0 && value[0] != '\0' &&
             hostport_parse(&hp, value, strlen(value), HOSTPORT_ALLOW_BLANKS, why) < 0)

@@ -17,6 +17,7 @@
 #define TOMBSTONE_MS   (24 * 3600 * 1000LL)
 #define MAX_BYTES      ((size_t)4 << 30)
 #define PURGE_EVERY_MS 60000
+#define TIMEOUT_MS     2000
 #define LOG_EVERY_MS   10000
 
 static const struct store_ops *const implementations[] = {
@@ -59,8 +60,10 @@ int store_open(struct store **out, const char *url, const struct store_options *
 
     struct store_options o = options ? *options : (struct store_options){0};
     assert(o.tombstone_ms >= 0 && o.purge_every_ms >= 0);
-    if (o.max_bytes == 0)
-        o.max_bytes = MAX_BYTES;
+    o.tombstone_ms = o.tombstone_ms ? o.tombstone_ms : TOMBSTONE_MS;
+    o.purge_every_ms = o.purge_every_ms ? o.purge_every_ms : PURGE_EVERY_MS;
+    o.timeout_ms = o.timeout_ms ? o.timeout_ms : TIMEOUT_MS;
+    o.max_bytes = o.max_bytes ? o.max_bytes : MAX_BYTES;
     struct store_backend *backend;
     int rc = ops->open(&backend, url + strlen(ops->scheme) + 1, &o, why, why_cap);
     if (rc < 0)
@@ -73,7 +76,7 @@ int store_open(struct store **out, const char *url, const struct store_options *
     pthread_mutex_init(&s->mutex, NULL);
     store_watch_init(s);
     store_configure(s, &o);
-    s->purge_every_ms = o.purge_every_ms ? o.purge_every_ms : PURGE_EVERY_MS;
+    s->purge_every_ms = o.purge_every_ms;
     rc = ops->run ? 0 : store_thread_start(s); /* a store elsewhere tidies up there */
     if (rc < 0) {
         snprintf(why, why_cap, "%s: cannot start the store's thread: %s", ops->scheme, err_text(rc));
@@ -114,7 +117,10 @@ bool store_is_shared(const struct store *s)
 bool store_is_up(struct store *s, const char **detail)
 {
     const char *unused;
-    return s->ops->is_up == NULL || s->ops->is_up(s->backend, detail ? detail : &unused);
+    if (detail == NULL)
+        detail = &unused;
+    *detail = NULL;
+    return s->ops->is_up == NULL || s->ops->is_up(s->backend, detail);
 }
 
 /* ---- synchronous ---- */

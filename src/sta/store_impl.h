@@ -80,7 +80,8 @@ struct store_ops {
      * nothing to roll back. */
     bool in_place;
 
-    /* path is what stands behind the scheme. 0 and *out owned, or negative with why filled. */
+    /* path is what stands behind the scheme and its colon, options have their defaults filled. 0 and *out
+     * owned, or negative with why filled. */
     int (*open)(struct store_backend **out, const char *path, const struct store_options *options, char *why,
                 size_t why_cap);
     void (*close)(struct store_backend *b);
@@ -190,8 +191,9 @@ struct store_op {
      * of SHA-256 of the user; of user, NUL and device */
     uint8_t user_key[STORE_KEY], device_key[STORE_KEY];
     bool has_user;
-    enum store_sweep what;    /* END, SWEEP */
-    struct store_query query; /* LIST: checked; the strings outlive the operation */
+    enum store_sweep what; /* END, SWEEP */
+    struct store_query
+        query; /* LIST: checked; the strings outlive the operation. PURGE: its limit only, 0: all */
     /* results, zero before */
     int rc;               /* all but REDEEM, REFRESH */
     int64_t count;        /* SWEEP, PURGE, LIST */

@@ -17,13 +17,10 @@
 #include "base/mem.h"
 #include "store_redis_impl.h"
 
-#define PORT           6379
-#define PREFIX         "stagate"
-#define TIMEOUT_MS     2000
-#define TOMBSTONE_MS   (24 * 3600 * 1000LL)
-#define PURGE_EVERY_MS 60000
-#define DATABASE_MAX   9999
-#define COMMAND_MAX    ((size_t)64 << 10)
+#define PORT         6379
+#define PREFIX       "stagate"
+#define DATABASE_MAX 9999
+#define COMMAND_MAX  ((size_t)64 << 10)
 
 /* ---- texts ---- */
 
@@ -249,9 +246,9 @@ static int redis_open(struct store_backend **out, const char *path, const struct
     struct redis *r = mem_zalloc(sizeof *r);
     r->base.ops = &store_redis_ops;
     r->password_file = mem_strdup(options->password_file);
-    r->timeout_ms = options->timeout_ms > 0 ? (uint64_t)options->timeout_ms : TIMEOUT_MS;
-    r->purge_every_ms = options->purge_every_ms ? options->purge_every_ms : PURGE_EVERY_MS;
-    r->tombstone_ms = options->tombstone_ms ? options->tombstone_ms : TOMBSTONE_MS;
+    r->timeout_ms = (uint64_t)options->timeout_ms;
+    r->purge_every_ms = options->purge_every_ms;
+    r->tombstone_ms = options->tombstone_ms;
     r->down = down_yet;
     pthread_mutex_init(&r->mutex, NULL);
     const char *wrong = parse_url(r, path);

@@ -94,6 +94,7 @@ static void on_conn_closed(void *owner)
     (void)owner;
 }
 
+/* The caller may hold locks that heard takes: nothing is told before this wait is over. */
 int redis_listen(struct store_backend *b, store_ended_cb *heard, void *owner)
 {
     struct redis_keeper *k = redis_of(b)->keeper;

@@ -60,12 +60,12 @@ static size_t take_batch(struct store *s, struct chores *c, struct store_op *ops
 {
     uint64_t wake_ms = wake_time(s, c);
     struct timespec until = {.tv_sec = (time_t)(wake_ms / 1000), .tv_nsec = (long)(wake_ms % 1000) * 1000000};
-    size_t n = 0, taken = 0;
+    size_t n = 0;
     pthread_mutex_lock(&s->mutex);
     while (list_empty(&s->queue) && !s->stopping && !s->poked && wake_ms > 0 &&
            pthread_cond_timedwait(&s->wake, &s->mutex, &until) != ETIMEDOUT)
         continue;
-    for (; n < STORE_BATCH_MAX && !list_empty(&s->queue); taken++) {
+    while (n < STORE_BATCH_MAX && !list_empty(&s->queue)) {
         struct store_request *r = list_entry(s->queue.next, struct store_request, link);
         list_remove(&r->link);
         if (r->op.kind == STORE_SWEEP || r->op.kind == STORE_LIST || r->op.kind == STORE_PURGE)
@@ -73,7 +73,7 @@ static size_t take_batch(struct store *s, struct chores *c, struct store_op *ops
         else
             ops[n++] = &r->op;
     }
-    s->queued -= taken;
+    s->queued -= n; /* slow ones count until they are done */
     if (s->poked)
         c->hear_at = 0;
     s->poked = false;
@@ -96,10 +96,14 @@ static void step_slow(struct store *s, struct chores *c)
         done = store_sweep_some(s, &r->op, &r->progress);
     else
         done = store_purge_some(s, &r->op, &r->progress);
-    if (done)
-        store_answer(r);
-    else
+    if (!done) {
         list_append(&c->slow, &r->link);
+        return;
+    }
+    pthread_mutex_lock(&s->mutex);
+    s->queued--;
+    pthread_mutex_unlock(&s->mutex);
+    store_answer(r);
 }
 
 /* One batch of moving away, then of removing, what is over. */

@@ -53,12 +53,10 @@ struct store_watch *store_watch(struct store *s, store_ended_cb *cb, void *owner
         s->ops->hear_ends(s->backend, &s->heard, NULL, NULL); /* what was before is no news */
     list_append(&s->watches, &w->link);
     atomic_store(&s->watched, true);
-    bool listen = s->ops->listen && !s->listening;
-    s->listening |= listen;
+    if (s->ops->listen && !s->listening)
+        s->listening = s->ops->listen(s->backend, on_heard, s) == 0;
     pthread_mutex_unlock(&s->watch_mutex);
-    if (listen)
-        s->ops->listen(s->backend, on_heard, s);
-    else if (s->ops->run == NULL)
+    if (s->ops->run == NULL)
         store_watch_poke(s); /* the thread sleeps for longer than watchers may have to wait */
     return w;
 }

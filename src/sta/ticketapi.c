@@ -15,8 +15,6 @@
 #include "proto/http.h"
 #include "ticketapi_impl.h"
 
-#define PAGE 100
-
 /* ---- answers ---- */
 
 static void answer_json(struct httpd_request *r, unsigned status, const char *fields, json_t *document)
@@ -147,7 +145,7 @@ static void on_signed_in(void *owner, enum signin_result result, const char *use
         ratelimit_give(c->t->by_address, c->address);
         ratelimit_give(c->t->by_user, c->user);
     }
-    c->detail = detail;
+    c->detail = result != SIGNIN_OK ? detail : NULL; /* borrowed for this call only */
     switch (result) {
     case SIGNIN_OK:
         snprintf(c->user, sizeof c->user, "%s", user);

@@ -17,7 +17,10 @@ struct api_call { /* one request */
     json_t *body;                     /* owned; may be NULL */
     const char *detail;               /* for the log */
     size_t at;                        /* LIST, SHOW, REVOKE: which client is asked */
-    struct record *record;            /* owned: being issued or revoked */
+    size_t asked;                     /* how many have been */
+    size_t found;                     /* SHOW, REVOKE: whose record is */
+    struct record *record;            /* owned: being issued, or the one that was meant */
+    int64_t revoked_ms;               /* REVOKE: the time that it is given */
     char value[TICKET_VALUE_MAX + 1]; /* of a new ticket; secret */
     char *wanted_user;                /* LIST: borrowed of query below */
     char query[256];

@@ -176,6 +176,7 @@ static bool read_wish(struct api_call *c, struct issue_wish *w, const char **ser
     *message =
         "user, device, class, lifetime, icaAddress and authority are texts, services is a list of texts, "
         "refreshable is true or false";
+    string_member(c->body, "authority", &good); /* the one who issues takes it: issue() */
     if (!good || !list_member(c->body, "services", services, &w->service_count) ||
         (refreshable != NULL && !json_is_boolean(refreshable)))
         return false;
@@ -217,6 +218,10 @@ static void issue(struct api_call *c)
         return;
     }
     const char *authority = string_member(c->body, "authority", &good);
+    if (!good) { /* the first one must not issue instead */
+        api_fail(c, 400, NULL, "bad_request", "authority is a text");
+        return;
+    }
     struct authority_client *client = client_for(c->t, authority);
     if (client == NULL) {
         api_fail(c, 404, NULL, "authority_unknown", "no authority with a store of its own has this ID here");
@@ -246,9 +251,9 @@ static void on_revoked(void *owner, int rc)
         return;
     }
     struct record *r = c->record;
-    if (r->state == TICKET_LIVE && record_state_at(r, clock_wall_ms()) == TICKET_LIVE) {
+    if (record_state_at(r, c->revoked_ms) == TICKET_LIVE) { /* else it had ended already, and stays so */
         r->state = TICKET_REVOKED;
-        r->ended_ms = clock_wall_ms();
+        r->ended_ms = c->revoked_ms;
     }
     api_done(c, 200, "revoked", r,
              ticket_document(c->t, authority_client_authority(c->t->clients[c->at]), r));
@@ -267,29 +272,41 @@ static bool is_visible(const struct api_call *c, const struct record *r)
     return c->t->admin || (strcmp(r->user, c->user) == 0 && r->state != TICKET_FORGOTTEN);
 }
 
-static void found_one(struct api_call *c, const struct record *r)
+/* The one ticket that was meant, in c->record; of the authority c->found. */
+static void found_one(struct api_call *c)
 {
-    const struct authority *a = authority_client_authority(c->t->clients[c->at]);
+    struct authority_client *client = c->t->clients[c->found];
+    c->at = c->found;
     if (c->action == API_SHOW) {
-        api_done(c, 200, "shown", r, ticket_document(c->t, a, r));
+        api_done(c, 200, "shown", c->record,
+                 ticket_document(c->t, authority_client_authority(client), c->record));
         return;
     }
-    c->record = copy_record(r);
-    store_client_revoke(authority_client_store(c->t->clients[c->at]), c->record->hash, clock_wall_ms(),
-                        on_revoked, c);
+    c->revoked_ms = clock_wall_ms();
+    store_client_revoke(authority_client_store(client), c->record->hash, c->revoked_ms, on_revoked, c);
 }
 
 static void on_found(void *owner, int rc, struct record *const *records, size_t count, bool more)
 {
     struct api_call *c = owner;
-    (void)more;
     if (rc < 0) {
         api_store_failed(c, rc);
-    } else if (count > 1) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!is_visible(c, records[i]))
+            continue;
+        more |= c->record != NULL;
+        if (c->record == NULL)
+            c->record = copy_record(records[i]);
+        c->found = c->at;
+    }
+    /* a whole fingerprint tells, and other authorities need not even be up */
+    if (more)
         api_fail(c, 409, NULL, "ambiguous", "more than one ticket begins so: give more digits");
-    } else if (count == 1 && is_visible(c, records[0])) {
-        found_one(c, records[0]);
-    } else {
+    else if (c->record != NULL && strlen(c->id) >= RECORD_FINGERPRINT - 1)
+        found_one(c);
+    else {
         c->at++;
         ask_next(c);
     }
@@ -310,7 +327,9 @@ static void on_listed(void *owner, int rc, struct record *const *records, size_t
         if (is_visible(c, records[i]))
             json_array_append_new(tickets, ticket_document(c->t, a, records[i]));
     }
-    if (more && count > 0) { /* where to go on: this authority, behind this hash */
+    if (more && c->wanted_user != NULL) { /* the newest of them: there is no going on behind these */
+        set(c->list, "more", json_true());
+    } else if (more && count > 0) { /* where to go on: this authority, behind this hash */
         for (size_t i = 0; i < RECORD_HASH; i++)
             snprintf(hash + 2 * i, 3, "%02x", records[count - 1]->hash[i]);
         char *next = mem_printf("%zu-%s", c->at, hash);
@@ -334,6 +353,7 @@ static void start_query(struct api_call *c, struct store_query *q)
     *q = (struct store_query){.limit = c->action == API_LIST ? PAGE_DEFAULT : 2};
     if (c->action != API_LIST) {
         q->fingerprint = c->id;
+        q->user = c->t->admin ? NULL : c->user; /* others' tickets make nothing ambiguous */
     } else if (c->wanted_user != NULL) {
         q->user = c->wanted_user;
         q->limit = STORE_PAGE_MAX;
@@ -350,33 +370,60 @@ static void ask_next(struct api_call *c)
     struct store_query q;
     while (c->at < t->client_count && authority_client_store(t->clients[c->at]) == NULL)
         c->at++;
-    if (c->at < t->client_count && (t->admin || c->at == 0)) {
+    if (c->at < t->client_count && (t->admin || c->asked++ == 0)) {
         start_query(c, &q);
         store_client_list(authority_client_store(t->clients[c->at]), &q,
                           c->action == API_LIST ? on_listed : on_found, c);
     } else if (c->action == API_LIST) {
         api_done(c, 200, "listed", NULL, c->list);
+    } else if (c->record != NULL) {
+        found_one(c);
     } else {
         api_fail(c, 404, NULL, "ticket_unknown", "no authority here knows this ticket");
     }
 }
 
+static bool query_has(const char *query, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *p = query; p != NULL; p = strchr(p, '&')) {
+        p += *p == '&';
+        if (strncmp(p, name, n) == 0 && (p[n] == '=' || p[n] == '&' || p[n] == '\0'))
+            return true;
+    }
+    return false;
+}
+
+/* Where a page before ended: "AUTHORITY-HASH". */
+static bool read_next(struct api_call *c, const char *next)
+{
+    size_t digits = strspn(next, "0123456789");
+    const char *hash = next + digits + 1;
+    if (digits == 0 || digits > 6 || next[digits] != '-' || strlen(hash) != sizeof c->id - 1 ||
+        strspn(hash, "0123456789abcdef") != sizeof c->id - 1)
+        return false;
+    c->at = strtoul(next, NULL, 10);
+    memcpy(c->id, hash, sizeof c->id);
+    return true;
+}
+
 /* An administrator may say whose, and go on behind a page. */
 static void list(struct api_call *c)
 {
+    const char *query = httpd_query(c->r);
     char next[96];
     c->wanted_user = c->t->admin ? NULL : c->user;
-    if (c->t->admin && httpd_query_value(httpd_query(c->r), "user", c->query, sizeof c->query))
-        c->wanted_user = c->query;
-    if (c->t->admin && httpd_query_value(httpd_query(c->r), "next", next, sizeof next)) {
-        char *end;
-        c->at = strtoul(next, &end, 10);
-        if (*end != '-' || strlen(end + 1) != sizeof c->id - 1 ||
-            strspn(end + 1, "0123456789abcdef") != sizeof c->id - 1) {
-            api_fail(c, 400, NULL, "bad_request", "next is what an answer before gave as next");
+    if (c->t->admin && query_has(query, "user")) {
+        if (!httpd_query_value(query, "user", c->query, sizeof c->query)) {
+            api_fail(c, 400, NULL, "bad_request", "user is at most 255 bytes, percent-encoded");
             return;
         }
-        memcpy(c->id, end + 1, sizeof c->id);
+        c->wanted_user = c->query;
+    }
+    if (c->t->admin && query_has(query, "next") &&
+        (!httpd_query_value(query, "next", next, sizeof next) || !read_next(c, next))) {
+        api_fail(c, 400, NULL, "bad_request", "next is what an answer before gave as next");
+        return;
     }
     c->list = json_pack("{s:[]}", "tickets");
     ask_next(c);

@@ -82,28 +82,33 @@ static void log_exchange(const struct exchange *x)
     log_end(&l);
 }
 
-static void send_message(struct httpd_request *r, unsigned status, const struct staxml *m)
+/* Sends what was written, and wipes it. */
+static void send_body(struct httpd_request *r, unsigned status, const char *fields, struct buf *body)
 {
-    struct buf body;
-    buf_init(&body, 2 * STAXML_BYTES_MAX);
-    /* growing would leave copies behind that nobody wipes */
-    buf_reserve(&body, ANSWER_BYTES + m->facts.service_count * SERVICE_BYTES);
-    staxml_write(&body, m);
-    httpd_answer(r, status, NULL, "text/xml; charset=utf-8", body.data, body.len);
-    mem_wipe(body.data, body.len);
-    buf_deinit(&body);
+    httpd_answer(r, status, fields, "text/xml; charset=utf-8", body->data, body->len);
+    mem_wipe(body->data, body->len);
+    buf_deinit(body);
 }
 
 /* Answers and ends the exchange. */
 static void finish(struct exchange *x, enum staxml_error e)
 {
     struct authority_counters *n = &authority_client_authority(x->s->client)->counters;
+    struct buf body;
+    buf_init(&body, STAXML_BYTES_MAX);
+    /* at once: growing would leave copies behind that nobody wipes */
+    buf_reserve(&body, ANSWER_BYTES + x->out.facts.service_count * SERVICE_BYTES);
     x->out.error = e;
+    if (staxml_write(&body, &x->out) <
+        0) { /* a ticket of another issuer, with more text than an answer takes */
+        x->out.error = e = STAXML_ERROR_INTERNAL;
+        staxml_write(&body, &x->out);
+    }
     atomic_fetch_add_explicit(&n->served[e != STAXML_ERROR_NONE], 1, memory_order_relaxed);
     if (x->injected)
         atomic_fetch_add_explicit(&n->injected, 1, memory_order_relaxed);
     log_exchange(x);
-    send_message(x->r, status_of(e), &x->out);
+    send_body(x->r, status_of(e), NULL, &body);
     struct xmlservice *s = x->s;
     deadline_clear(&x->delay);
     mem_wipe(x->out.ticket, sizeof x->out.ticket);
@@ -128,10 +133,8 @@ static enum staxml_error of_verdict(enum redeem r)
 }
 
 /* What our own gateways want to know of a ticket. */
-static void fill_facts(struct exchange *x)
+static void fill_facts(struct staxml_facts *f, const struct record *r)
 {
-    const struct record *r = x->record;
-    struct staxml_facts *f = &x->out.facts;
     *f = (struct staxml_facts){
         .class = ticket_class_name(r->class),
         .user = r->user[0] ? r->user : NULL,
@@ -146,7 +149,23 @@ static void fill_facts(struct exchange *x)
         f->services[i] = r->services[i];
 }
 
+static void fill_values(struct staxml *m, const struct record *r)
+{
+    assert(r->value_count <= STAXML_VALUES_MAX);
+    m->value_count = r->value_count;
+    for (size_t i = 0; i < r->value_count; i++)
+        m->values[i] = (struct staxml_value){r->values[i].name, r->values[i].value};
+}
+
 /* ---- RequestTicket ---- */
+
+/* A ticket that never was has no place in the log. */
+static void drop_record(struct exchange *x)
+{
+    mem_wipe(x->out.ticket, sizeof x->out.ticket);
+    free(x->record);
+    x->record = NULL;
+}
 
 static void on_issued(void *owner, int rc)
 {
@@ -155,14 +174,12 @@ static void on_issued(void *owner, int rc)
     if (rc == 0) {
         const char *id = authority_id(a);
         snprintf(x->out.authority, sizeof x->out.authority, "%s", id != NULL ? id : "");
-        fill_facts(x);
+        fill_facts(&x->out.facts, x->record);
         atomic_fetch_add_explicit(&a->counters.issued, 1, memory_order_relaxed);
         finish(x, STAXML_ERROR_NONE);
         return;
     }
-    mem_wipe(x->out.ticket, sizeof x->out.ticket);
-    free(x->record); /* a ticket that never was has no place in the log */
-    x->record = NULL;
+    drop_record(x);
     finish(x, rc == ERR_LIMIT                             ? STAXML_ERROR_LIMIT
               : rc == ERR_STORE_FULL || rc == ERR_TOO_BIG ? STAXML_ERROR_BUSY
                                                           : STAXML_ERROR_INTERNAL);
@@ -177,6 +194,19 @@ static void find_user(struct exchange *x)
             staxml_parse_conninfo(&x->info, value, strlen(value));
     }
     x->user = x->in.facts.user != NULL ? x->in.facts.user : x->info.user;
+}
+
+/* Whether whoever redeems it can be told all of it: escaped, text is up to six times as long. */
+static bool fits_an_answer(const struct record *r)
+{
+    struct staxml m = {.kind = STAXML_RESPONSE_DATA};
+    struct buf body;
+    buf_init(&body, STAXML_BYTES_MAX);
+    fill_facts(&m.facts, r);
+    fill_values(&m, r);
+    int rc = staxml_write(&body, &m);
+    buf_deinit(&body);
+    return rc == 0;
 }
 
 static void request_ticket(struct exchange *x)
@@ -206,7 +236,8 @@ static void request_ticket(struct exchange *x)
         .values = values,
     };
     x->record = issue_new(&wish, &x->s->rules, clock_wall_ms(), x->out.ticket, &why);
-    if (x->record == NULL) {
+    if (x->record == NULL || !fits_an_answer(x->record)) {
+        drop_record(x);
         finish(x, STAXML_ERROR_BAD_REQUEST);
         return;
     }
@@ -229,14 +260,13 @@ static void answer_ticket(struct exchange *x, enum redeem verdict, struct record
         finish(x, of_verdict(verdict));
         return;
     }
-    fill_facts(x);
+    fill_facts(&x->out.facts, x->record);
     if (x->in.kind == STAXML_REQUEST_REFRESH) {
         finish(x, record->refresh_ms > 0 ? STAXML_ERROR_NONE : STAXML_ERROR_NOT_REFRESHABLE);
         return;
     }
-    x->out.value_count = record->value_count;
+    fill_values(&x->out, record);
     for (size_t i = 0; i < record->value_count; i++) {
-        x->out.values[i] = (struct staxml_value){record->values[i].name, record->values[i].value};
         if (strcmp(record->values[i].name, "XData") == 0)
             staxml_parse_conninfo(&x->info, record->values[i].value, strlen(record->values[i].value));
     }
@@ -310,7 +340,10 @@ static bool pass_faults(struct exchange *x)
 static void refuse(struct httpd_request *r, unsigned status, enum staxml_error e)
 {
     const struct staxml m = {.kind = STAXML_RESPONSE_ERROR, .version = "4.0", .error = e};
-    send_message(r, status, &m);
+    struct buf body;
+    buf_init(&body, STAXML_BYTES_MAX);
+    staxml_write(&body, &m);
+    send_body(r, status, status == 405 ? "Allow: POST\r\n" : NULL, &body);
 }
 
 /* Log of what did not become an exchange. */
@@ -393,11 +426,12 @@ void xmlservice_handle(struct xmlservice *s, struct httpd_request *r)
 
 void xmlservice_refuse(unsigned status, const char *why, const char **type, char body[1024])
 {
-    const struct staxml m = {
-        .kind = STAXML_RESPONSE_ERROR, .version = "4.0", .error = STAXML_ERROR_BAD_REQUEST};
+    const struct staxml m = {.kind = STAXML_RESPONSE_ERROR,
+                             .version = "4.0",
+                             .error = why == httpd_wants_tls ? STAXML_ERROR_SSL_REQUIRED
+                                                             : STAXML_ERROR_BAD_REQUEST};
     struct buf xml;
     (void)status;
-    (void)why;
     buf_init(&xml, 1023);
     staxml_write(&xml, &m);
     snprintf(body, 1024, "%.*s", (int)xml.len, (const char *)xml.data);

@@ -25,9 +25,9 @@ static const char *text(const json_t *d, const char *key)
 
 static void set_text(json_t *d, const char *key, const char *value)
 {
-    /* what is not UTF-8 is said to be nothing at all, which the gateway refuses */
-    if (value != NULL)
-        json_object_set_new(d, key, json_string(value));
+    json_t *j = value != NULL ? json_string(value) : json_null();
+    /* what is not UTF-8 must not look as if nothing had been wished: the gateway refuses what is no text */
+    json_object_set_new(d, key, j != NULL ? j : json_false());
 }
 
 static int issue(const struct settings *s, const struct ticket_arguments *a)
@@ -100,23 +100,33 @@ static char *list_path(const char *user, const char *next)
 static int list(const struct settings *s, const struct ticket_arguments *a)
 {
     struct ticket_printer p = {.json = a->json};
+    const char *user = a->user;
     char *next = NULL;
+    bool again;
     int status;
     do {
         json_t *answer, *d;
         size_t i;
-        char *path = list_path(a->user, next);
+        char *path = list_path(user, next);
         status = status_of(admin_call(s, "GET", path, NULL, &answer));
-        json_array_foreach(json_object_get(answer, "tickets"), i, d)
-        {
-            if (a->authority == NULL || strcmp(a->authority, text(d, "authority")) == 0)
-                print_ticket(&p, d);
-        }
         free(path);
         free(next);
         next = mem_strdup(json_string_value(json_object_get(answer, "next")));
+        again = next != NULL;
+        if (json_is_true(json_object_get(answer, "more"))) {
+            user = NULL; /* more than the gateway gives of one user at once: they are looked for among all */
+            again = true;
+            json_object_del(answer, "tickets");
+        }
+        json_array_foreach(json_object_get(answer, "tickets"), i, d)
+        {
+            bool other = (a->authority != NULL && strcmp(a->authority, text(d, "authority")) != 0) ||
+                         (user == NULL && a->user != NULL && strcmp(a->user, text(d, "user")) != 0);
+            if (!other)
+                print_ticket(&p, d);
+        }
         json_decref(answer);
-    } while (status == 0 && next != NULL);
+    } while (status == 0 && again);
     free(next);
     if (status == 0)
         ticket_print_end(&p, true);

@@ -11,7 +11,7 @@ import wire
 
 
 class Backend:
-    def __init__(self, handler, context=None, family=socket.AF_INET):
+    def __init__(self, handler, context=None, family=socket.AF_INET, host=None):
         self.handler = handler
         self.context = context
         self.got = b""
@@ -20,8 +20,8 @@ class Backend:
         self.go = threading.Event()  # for handlers that wait for the test's word
         self.accepted = []
         self._threads = []
-        self._sock = socket.create_server(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0), family=family,
-                                          backlog=128)
+        host = host or ("::1" if family == socket.AF_INET6 else "127.0.0.1")
+        self._sock = socket.create_server((host, 0), family=family, backlog=128)
         self.port = self._sock.getsockname()[1]
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
         self._acceptor.start()

@@ -11,6 +11,7 @@ import http.client as http_client
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -25,7 +26,14 @@ STAGATE = BIN / "stagate"
 AUTHORITY = "STA0A1B2C3D4E5F"
 MAIL = "mail.example.com:443"
 
+secrets = set()  # tickets that were issued: no log may hold one
 reasons_seen = set()  # what tests have looked at in a log line; test_reasons.py demands that it is all
+
+
+def keep_secret(ticket):
+    """Every gateway's log is searched for it at its end. Returns it."""
+    secrets.update(part for part in ticket.split(";") if len(part) in (30, 32))
+    return ticket
 
 
 def sanitized():
@@ -98,9 +106,9 @@ def config(certs, services=(), listed=None, **sections):
 
 # ---- talking to services -------------------------------------------------------------------------------------
 
-def http(method, address, path, body=None, user=None, headers=(), context=None):
+def http(method, address, path, body=None, user=None, headers=(), context=None, source=None):
     """One request to a service on host:port, or to a Unix socket's path. body: bytes, or something to be sent as JSON.
-    Returns the status, and the answer: parsed where it is JSON, else its text."""
+    source: the address to come from. Returns the status, and the answer: parsed where it is JSON, else its text."""
     if str(address).startswith("/"):
         connection = http_client.HTTPConnection("localhost", timeout=DEADLINE)
         connection.sock = socket.socket(socket.AF_UNIX)
@@ -109,7 +117,7 @@ def http(method, address, path, body=None, user=None, headers=(), context=None):
     elif context is not None:
         connection = http_client.HTTPSConnection(address, timeout=DEADLINE, context=context)
     else:
-        connection = http_client.HTTPConnection(address, timeout=DEADLINE)
+        connection = http_client.HTTPConnection(address, timeout=DEADLINE, source_address=source and (source, 0))
     fields = dict(headers)
     if body is not None and not isinstance(body, bytes):
         body = json.dumps(body).encode()
@@ -250,15 +258,22 @@ class Gateway:
             client.close()
         self.clients.clear()
         if self.process is None:
+            self.check_secrets()
             return
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         status = self.wait_exit()
         self.process = None
+        self.check_secrets()
         left = [line for line in self.strays if not any(s in line for s in self.expected)]
         assert not left, "the gateway wrote what is no log line:\n" + "\n".join(left[:200])
         assert status == 0, f"the gateway ended with status {status}"
         assert self.events[-1]["event"] == "stopped", f"the last event is {self.events[-1]}"
+
+    def check_secrets(self):
+        """The log so far holds no ticket."""
+        told = [line for line in self.lines if not secrets.isdisjoint(re.findall("[A-Z0-9]{30,32}", line))]
+        assert not told, "a ticket stands in the log:\n" + "\n".join(told[:20])
 
     def discard(self):
         """For the fixture's end: stops it if the test has not, whatever else is wrong."""
@@ -325,7 +340,7 @@ class Gateway:
                 args += [f"--{name}", v]
         result = stagate(*args)
         assert result.returncode == 0 and result.stderr == "", result
-        return result.stdout.rstrip("\n")
+        return keep_secret(result.stdout.rstrip("\n"))
 
     def raw(self, index=0, address=None, **options):
         """A TCP connection to a listener, without TLS."""

@@ -19,12 +19,12 @@
 #define TEXT(s)  s, sizeof(s) - 1
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
-static bool staxml_same_text(const char *a, const char *b)
+static inline bool staxml_same_text(const char *a, const char *b)
 {
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static bool staxml_same_facts(const struct staxml_facts *a, const struct staxml_facts *b)
+static inline bool staxml_same_facts(const struct staxml_facts *a, const struct staxml_facts *b)
 {
     if (a->service_count != b->service_count)
         return false;
@@ -37,7 +37,7 @@ static bool staxml_same_facts(const struct staxml_facts *a, const struct staxml_
            a->issued_ms == b->issued_ms && a->expires_ms == b->expires_ms && a->refresh_ms == b->refresh_ms;
 }
 
-static bool staxml_same(const struct staxml *a, const struct staxml *b)
+static inline bool staxml_same(const struct staxml *a, const struct staxml *b)
 {
     if (a->value_count != b->value_count)
         return false;

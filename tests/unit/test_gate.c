@@ -123,6 +123,9 @@ START_TEST(ticket_targets)
     r.value_count = 2;
     ck_assert(policy_ticket_target(&s, &r, &target));
     ck_assert_str_eq(target.host, "ica.example.com");
+    values[1].value = "";
+    ck_assert(policy_ticket_target(&s, &r, &target));
+    ck_assert_str_eq(target.host, "ews.example.com");
     values[1].value = "nonsense";
     ck_assert(!policy_ticket_target(&s, &r, &target));
     r.value_count = r.service_count = 0;

@@ -116,7 +116,7 @@ static const struct limit_case {
      {{"a", "p", 0, -1, 0, -1},
       {"a", "p", 0, 90000, 0, -1},
       {"a", "p", 0, -5, 0, -1},
-      {"a", "p", 0, 9000, ERR_LIMIT, -1}}}};
+      {"a", "p", 0, 90000, ERR_LIMIT, -1}}}};
 
 enum { LIMIT_CASES = sizeof limit_cases / sizeof limit_cases[0] };
 
@@ -148,7 +148,7 @@ START_TEST(ends_make_room)
     const char *users[] = {"a", "b"};
     ck_assert_int_eq(issue_for(s, 1000, "b", "", NOW, NOW + HOUR_MS), 0);
     for (unsigned n = 0; n < 5; n++) {
-        ck_assert_int_eq(issue_for(s, n, "a", "p", NOW, NOW + 1000 + n), 0);
+        ck_assert_int_eq(issue_for(s, n, "a", "p", NOW, NOW + 60000 + n), 0);
         ck_assert_int_eq(issue_for(s, 50, users[n % 2], "q", NOW, NOW + HOUR_MS), ERR_LIMIT);
         ck_assert_int_eq(issue_for(s, 50, "c", "q", NOW, NOW + HOUR_MS), ERR_LIMIT);
         ck_assert_int_eq(issue_for(s, n, "a", "p", NOW, NOW + HOUR_MS), ERR_EXISTS);
@@ -168,15 +168,15 @@ START_TEST(ends_make_room)
             ck_assert_int_eq(store_end(s, r.hash, STORE_SWEEP_FORGET, NOW), 0);
             break;
         default:
-            set_clock(NOW + 2000); /* its time comes */
+            set_clock(NOW + 61000); /* its time comes */
         }
     }
-    ck_assert_int_eq(issue_for(s, 51, "c", "q", NOW + 2000, NOW + HOUR_MS), 0);
-    ck_assert_int_eq(issue_for(s, 52, "d", "q", NOW + 2000, NOW + HOUR_MS), ERR_LIMIT);
-    ck_assert_int_eq(store_sweep(s, STORE_SWEEP_FORGET, NULL, NOW + 2000), 2);
-    ck_assert_int_eq(issue_for(s, 52, "d", "q", NOW + 2000, NOW + HOUR_MS), 0);
+    ck_assert_int_eq(issue_for(s, 51, "c", "q", NOW + 61000, NOW + HOUR_MS), 0);
+    ck_assert_int_eq(issue_for(s, 52, "d", "q", NOW + 61000, NOW + HOUR_MS), ERR_LIMIT);
+    ck_assert_int_eq(store_sweep(s, STORE_SWEEP_FORGET, NULL, NOW + 61000), 2);
+    ck_assert_int_eq(issue_for(s, 52, "d", "q", NOW + 61000, NOW + HOUR_MS), 0);
     ck_assert_int_eq(store_purge(s, NOW + 100 * HOUR_MS, 0), 8);
-    ck_assert_int_eq(issue_for(s, 53, "d", "q", NOW + 2000, NOW + HOUR_MS), 0);
+    ck_assert_int_eq(issue_for(s, 53, "d", "q", NOW + 61000, NOW + HOUR_MS), 0);
     ck_assert_uint_eq(fixture_count(s), 1);
     store_close(s);
 }
