@@ -2,7 +2,7 @@
  * a command a line; each is answered with one line of JSON:
  *
  *   fill N           issues background tickets number 0 to N-1, those that are not there yet
- *   redeem N         redeems N of them, in no order
+ *   redeem N MOST    redeems N of them, in no order; where that has to wait, MOST at a time
  *   stall MS RATE    redeems a few in each turn of the loop for so long, while RATE tickets a second are
  * issued, and says how long turns took single N         issues N session tickets, and redeems each, many at a
  * time memory           of this process
@@ -149,19 +149,18 @@ static void redeem(uint64_t number)
         bench.open++;
 }
 
-static void run_redeem(uint64_t count, uint64_t unused)
+static void run_redeem(uint64_t count, uint64_t most)
 {
-    (void)unused;
     size_t batches = (size_t)(count / BATCH);
     uint64_t *each = mem_alloc((batches + 1) * sizeof *each);
-    if (bench.tickets == 0 || batches == 0)
+    if (bench.tickets == 0 || batches == 0 || most == 0)
         fail("redeem: fill first, and redeem at least %d", BATCH);
     uint64_t began = clock_ns(CLOCK_MONOTONIC), cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     uint64_t last = clock_ns(CLOCK_THREAD_CPUTIME_ID), total = 0;
     for (size_t b = 0; b < batches; b++) {
         uint64_t started = 0;
         for (bench.done = 0; bench.done < BATCH;) {
-            for (; started < BATCH && bench.open < REDEEMING; started++)
+            for (; started < BATCH && bench.open < most; started++)
                 redeem(random_below(bench.tickets));
             if (bench.open > 0)
                 uv_run(&bench.loop, UV_RUN_ONCE);
@@ -365,6 +364,7 @@ static void obey(const char *line)
         c++;
     if (c->name == NULL)
         fail("no command '%s'", name);
+    uv_update_time(&bench.loop); /* it stood still while no command came */
     c->run(a, b);
     fflush(stdout);
 }
@@ -375,9 +375,10 @@ int main(int argc, char **argv)
     /* a ceiling: a million tickets with their indexes, the used ones, and room to spare */
     struct store_options options = {.max_bytes = (size_t)8 << 30, .purge_every_ms = 3600000};
     if (argc != 2 || argv[1][0] == '-') {
-        fprintf(stderr,
-                "usage: storebench STORE-URL\nReads commands, a line each: fill N, redeem N, stall MS RATE, "
-                "single N, memory.\n");
+        fprintf(
+            stderr,
+            "usage: storebench STORE-URL\nReads commands, a line each: fill N, redeem N MOST, stall MS RATE, "
+            "single N, memory.\n");
         return 2;
     }
     log_setup(LOG_JSON, LOG_WARN);
