@@ -218,10 +218,6 @@ static void issue(struct api_call *c)
         return;
     }
     const char *authority = string_member(c->body, "authority", &good);
-    if (!good) { /* the first one must not issue instead */
-        api_fail(c, 400, NULL, "bad_request", "authority is a text");
-        return;
-    }
     struct authority_client *client = client_for(c->t, authority);
     if (client == NULL) {
         api_fail(c, 404, NULL, "authority_unknown", "no authority with a store of its own has this ID here");

@@ -66,7 +66,7 @@ def issue_many(gateway, count, **wish):
 def test_the_socket_is_its_owners(gateway):
     info = os.stat(gateway.folder / issuing.SOCKET)
     assert stat.S_ISSOCK(info.st_mode) and stat.S_IMODE(info.st_mode) == 0o600 and info.st_uid == os.getuid()
-    assert gateway.ready["admin"] == str(gateway.folder / issuing.SOCKET)
+    assert gateway.ready["admin_socket"] == str(gateway.folder / issuing.SOCKET)
 
 
 def test_its_folder_is_made(make, backend):
@@ -145,7 +145,7 @@ BAD = {  # a document: (status, error, part of the message)
     "too long": ({"user": "u", "lifetime": "3661d"}, 400, "bad_request", "between a millisecond and ten years"),
     "no such authority": ({"user": "u", "authority": "STANONE"}, 404, "authority_unknown", "has this ID"),
     "a remote authority": ({"user": "u", "authority": "STAELSEWHERE"}, 404, "authority_unknown", "has this ID"),
-    "authority of another type": ({"user": "u", "authority": 5}, 400, "bad_request", "is a text"),
+    "authority of another type": ({"user": "u", "authority": 5}, 400, "bad_request", "are texts"),
     "a bad address": ({"user": "u", "icaAddress": "mail.example.com"}, 400, "bad_request", "the port is missing"),
     "unknown member": ({"user": "u", "lifetiem": "1h"}, 400, "bad_request", "not known"),
 }

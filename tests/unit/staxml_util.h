@@ -29,7 +29,7 @@ static inline bool staxml_same_facts(const struct staxml_facts *a, const struct 
     if (a->service_count != b->service_count)
         return false;
     for (size_t i = 0; i < a->service_count; i++) {
-        if (strcmp(a->services[i], b->services[i]) != 0)
+        if (!staxml_same_text(a->services[i], b->services[i]))
             return false;
     }
     return staxml_same_text(a->class, b->class) && staxml_same_text(a->user, b->user) &&
