@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -371,6 +372,20 @@ static void obey(const char *line)
     fflush(stdout);
 }
 
+/* The loop stays on the first processor that it may use; the store's thread goes where there is room. */
+static void keep_to_one_cpu(void)
+{
+    cpu_set_t allowed, first;
+    int cpu = 0;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) < 0)
+        return;
+    while (cpu < CPU_SETSIZE - 1 && !CPU_ISSET(cpu, &allowed))
+        cpu++;
+    CPU_ZERO(&first);
+    CPU_SET(cpu, &first);
+    sched_setaffinity(0, sizeof first, &first);
+}
+
 int main(int argc, char **argv)
 {
     char why[512], line[128];
@@ -389,6 +404,7 @@ int main(int argc, char **argv)
     if (store_open(&bench.store, argv[1], &options, why, sizeof why) < 0)
         fail("%s", why);
     bench.client = store_client_new(bench.store, &bench.loop);
+    keep_to_one_cpu();
     while (fgets(line, sizeof line, stdin))
         obey(line);
     store_client_close(bench.client, NULL, NULL);
