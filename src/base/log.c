@@ -62,6 +62,15 @@ static void put_str(struct log_line *l, const char *s)
     put(l, s, strlen(s));
 }
 
+/* How many characters stand as they are: nearly all of what is logged. */
+static size_t plain_run(const char *s, size_t len)
+{
+    size_t n = 0;
+    while (n < len && s[n] >= ' ' && s[n] < 0x7f && s[n] != '"' && s[n] != '\\')
+        n++;
+    return n;
+}
+
 /* A string value: escaped for JSON, and in both forms free of control characters (a terminal must not obey a
  * peer). */
 static void put_escaped(struct log_line *l, const char *s, size_t len)
@@ -71,6 +80,12 @@ static void put_escaped(struct log_line *l, const char *s, size_t len)
     size_t end = l->len + VALUE_MAX < room ? l->len + VALUE_MAX : room;
     size_t i = 0;
     while (i < len && l->len < end) {
+        size_t run = plain_run(s + i, len - i < end - l->len ? len - i : end - l->len);
+        if (run > 0) {
+            put(l, s + i, run);
+            i += run;
+            continue;
+        }
         uint32_t point;
         size_t n = utf8_decode(s + i, len - i, &point);
         if (n == 0 || (point >= 0x80 && point < 0xa0)) {

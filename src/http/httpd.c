@@ -19,6 +19,7 @@
 #define LINGER_MS  2000               /* for the peer to end its side: our close is no reset then */
 #define BEHIND_MAX (1024 * 1024)      /* never met: reading stops after one read */
 #define HEAD_MAX   (64 * 1024)        /* of an answer */
+#define HEAD_USUAL 512                /* without fields of the handler's */
 #define JOIN_MAX   (16 * 1024)        /* bodies up to this go out in one piece with their head */
 #define QUEUED_MAX (64 * 1024 * 1024) /* of all answers that peers have not read yet, together */
 
@@ -153,6 +154,8 @@ static void send_answer(struct httpd_conn *c, unsigned status, const char *field
     bool bodiless = httpd_request_is_head(r) || status == 204 || status == 304;
     struct buf out;
     buf_init(&out, HEAD_MAX + (fields ? strlen(fields) : 0) + JOIN_MAX);
+    /* at once: growing would leave copies of it behind that nobody wipes */
+    buf_reserve(&out, HEAD_USUAL + (fields ? strlen(fields) : 0) + (len <= JOIN_MAX ? len : 0));
     httpd_head_write(&out, c->h, status, fields, type, len, keep_alive, r != NULL && r->head.minor == 0);
     if (!bodiless && len <= JOIN_MAX)
         buf_append(&out, body, len);

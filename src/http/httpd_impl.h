@@ -4,6 +4,8 @@
 
 #include "http/httpd.h"
 
+#include <time.h>
+
 #include "base/buf.h"
 #include "body.h"
 #include "net/listener.h"
@@ -29,6 +31,8 @@ struct httpd {
     struct list conns[HTTPD_STATES];
     size_t live;    /* connections that count: open, or with a handler at work */
     size_t handles; /* what has to go before we can: connections, the listener */
+    time_t date_s;  /* what the field Date says, and how */
+    char date[40];
     bool closing;
     struct deferred done;
     void (*closed)(void *owner);
@@ -71,7 +75,7 @@ void httpd_request_free(struct httpd_request *r); /* NULL is harmless */
 bool httpd_request_is_head(const struct httpd_request *r);
 
 /* Appends status line and fields of an answer. */
-void httpd_head_write(struct buf *out, const struct httpd *h, unsigned status, const char *fields,
-                      const char *type, size_t len, bool keep_alive, bool old);
+void httpd_head_write(struct buf *out, struct httpd *h, unsigned status, const char *fields, const char *type,
+                      size_t len, bool keep_alive, bool old);
 
 #endif

@@ -141,14 +141,21 @@ void *httpd_request_owner(const struct httpd_request *r)
 
 /* ---- the head of an answer ---- */
 
-void httpd_head_write(struct buf *out, const struct httpd *h, unsigned status, const char *fields,
-                      const char *type, size_t len, bool keep_alive, bool old)
+/* Written once a second. */
+static const char *date_text(struct httpd *h)
 {
-    char date[40];
     time_t now = (time_t)(clock_wall_ms() / 1000);
     struct tm tm;
-    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
-    buf_printf(out, "HTTP/1.1 %u %s\r\nDate: %s\r\n", status, http_status_text(status), date);
+    if (h->date[0] == '\0' || h->date_s != now)
+        strftime(h->date, sizeof h->date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+    h->date_s = now;
+    return h->date;
+}
+
+void httpd_head_write(struct buf *out, struct httpd *h, unsigned status, const char *fields, const char *type,
+                      size_t len, bool keep_alive, bool old)
+{
+    buf_printf(out, "HTTP/1.1 %u %s\r\nDate: %s\r\n", status, http_status_text(status), date_text(h));
     if (h->options.server != NULL)
         buf_printf(out, "Server: %s\r\n", h->options.server);
     buf_append_str(out, "Cache-Control: no-store\r\n");

@@ -8,7 +8,12 @@ static void on_wake(uv_async_t *async)
     struct mailbox *m = async->data;
     struct list taken;
     list_init(&taken);
-    pthread_mutex_lock(&m->mutex);
+    /* A thread holds it for moments, but may lose its processor just then, for milliseconds on a busy
+     * machine: the loop goes on and comes back next turn. */
+    if (pthread_mutex_trylock(&m->mutex) != 0) {
+        uv_async_send(&m->async);
+        return;
+    }
     if (!list_empty(&m->letters)) { /* the head moves over */
         list_insert_before(&m->letters, &taken);
         list_remove(&m->letters);

@@ -70,9 +70,7 @@ int staxml_parse_conninfo(struct staxml_conninfo *out, const char *data, size_t 
     static const struct staxml_vocabulary vocabulary = {elements, PLACES, on_open, on_close};
     const char *why;
     memset(out, 0, sizeof *out);
-    struct staxml_reader *r = mem_zalloc(sizeof *r);
-    r->vocabulary = &vocabulary;
-    r->owner = out;
+    struct staxml_reader *r = staxml_reader_new(&vocabulary, out);
     int rc = staxml_read(r, data, len, &why);
     free(r);
     if (rc == 0)

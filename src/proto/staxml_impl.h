@@ -56,12 +56,14 @@ struct staxml_reader {
     unsigned skipped; /* depth of the unknown element that is being skipped, 0: none */
     unsigned places[STAXML_DEPTH_MAX + 1];
     size_t len;
+    size_t used; /* of text: the longest so far */
     char text[STAXML_TEXT_MAX + 1];
 };
 
+/* Owned by the caller: free(). Good for one text. */
+struct staxml_reader *staxml_reader_new(const struct staxml_vocabulary *vocabulary, void *owner);
 /* Reads the whole text. 0, or ERR_SYNTAX or ERR_TOO_BIG (or what staxml_fail was told) with *why a constant
- * sentence. r's vocabulary and owner are set by the caller, the rest is zero; what was read is wiped from it
- * behind. */
+ * sentence. What was read is wiped from r behind. */
 int staxml_read(struct staxml_reader *r, const char *data, size_t len, const char **why);
 /* The first failure stays; reading ends. */
 void staxml_fail(struct staxml_reader *r, int rc, const char *problem);

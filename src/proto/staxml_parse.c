@@ -394,9 +394,7 @@ int staxml_parse(struct staxml *out, const char *data, size_t len, const char **
     static const struct staxml_vocabulary vocabulary = {elements, PLACES, on_open, on_close};
     const char *problem = NULL;
     memset(out, 0, sizeof *out);
-    struct staxml_reader *r = mem_zalloc(sizeof *r);
-    r->vocabulary = &vocabulary;
-    r->owner = out;
+    struct staxml_reader *r = staxml_reader_new(&vocabulary, out);
     if (len <= STAXML_BYTES_MAX)
         strings_init(out, len);
     int rc = staxml_read(r, data, len, &problem);

@@ -4,6 +4,8 @@
  * Tickets pass through here: all memory of expat is wiped when it is given back.
  */
 #include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -173,6 +175,7 @@ static void on_text(void *owner, const char *s, int len)
         }
         memcpy(r->text + r->len, s, n);
         r->len += n;
+        r->used = r->len > r->used ? r->len : r->used;
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -211,21 +214,41 @@ static void look_for_utf16(struct staxml_reader *r, size_t len)
     r->low = big ? 1 : 0;
 }
 
+/* One for the process: what makes names collide cannot be guessed, and no message costs a system call. With 0
+ * expat would look for entropy by itself. */
+static unsigned long hash_salt(void)
+{
+    static _Atomic unsigned long salt;
+    unsigned long known = atomic_load_explicit(&salt, memory_order_relaxed), fresh = 0;
+    if (known != 0)
+        return known;
+    if (getrandom(&fresh, sizeof fresh, 0) != (ssize_t)sizeof fresh)
+        return 0;
+    atomic_compare_exchange_strong(&salt, &known, fresh); /* whichever thread comes first */
+    return known != 0 ? known : fresh;
+}
+
 static XML_Parser make_parser(struct staxml_reader *r)
 {
     static const XML_Memory_Handling_Suite memory = {block_alloc, block_realloc, block_free};
-    unsigned long salt = 0;
     XML_Parser p = XML_ParserCreate_MM(NULL, &memory, NULL);
     assert(p != NULL);
-    /* without one of ours, or with 0, expat looks for entropy by itself */
-    if (getrandom(&salt, sizeof salt, 0) == (ssize_t)sizeof salt)
-        XML_SetHashSalt(p, salt);
+    XML_SetHashSalt(p, hash_salt());
     XML_SetUserData(p, r);
     XML_SetElementHandler(p, on_start, on_end);
     XML_SetCharacterDataHandler(p, on_text);
     XML_SetStartDoctypeDeclHandler(p, on_doctype);
     XML_SetSkippedEntityHandler(p, on_skipped_entity);
     return p;
+}
+
+struct staxml_reader *staxml_reader_new(const struct staxml_vocabulary *vocabulary, void *owner)
+{
+    struct staxml_reader *r = mem_alloc(sizeof *r);
+    memset(r, 0, offsetof(struct staxml_reader, text)); /* 8 KB that nobody reads before they are written */
+    r->vocabulary = vocabulary;
+    r->owner = owner;
+    return r;
 }
 
 int staxml_read(struct staxml_reader *r, const char *data, size_t len, const char **why)
@@ -245,7 +268,7 @@ int staxml_read(struct staxml_reader *r, const char *data, size_t len, const cha
     }
     XML_ParserFree(r->parser);
     r->parser = NULL;
-    mem_wipe(r->text, sizeof r->text);
+    mem_wipe(r->text, r->used);
     if (r->rc < 0)
         *why = r->problem;
     return r->rc;

@@ -13,7 +13,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/listener.h"
+#include "proto/hostport.h"
 #include "proto/staxml.h"
+
+/* What an answer takes at most, but for TicketData: names of 255 bytes may all have to be escaped. The one
+ * with a ticket in it, a secret, has none. */
+#define ANSWER_BYTES  4096
+#define SERVICE_BYTES (HOSTPORT_TEXT + 64)
 
 struct exchange { /* one request and its answer */
     struct xmlservice *s;
@@ -90,6 +96,8 @@ static void finish(struct exchange *x, enum staxml_error e)
     struct authority_counters *n = &authority_client_authority(x->s->client)->counters;
     struct buf body;
     buf_init(&body, STAXML_BYTES_MAX);
+    /* at once: growing would leave copies behind that nobody wipes */
+    buf_reserve(&body, ANSWER_BYTES + x->out.facts.service_count * SERVICE_BYTES);
     x->out.error = e;
     if (staxml_write(&body, &x->out) <
         0) { /* a ticket of another issuer, with more text than an answer takes */

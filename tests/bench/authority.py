@@ -20,7 +20,8 @@ STALL_BAR_NS = 1_000_000
 HTTP_BAR = 2.0
 RATE = 1000  # tickets a second that are issued while stalls are looked for
 CONNECTIONS = 16
-FIRST, SECOND = "redeeming alone", f"and {RATE:,} tickets a second issued"
+AT_ONCE = 256  # redemptions on their way to Redis
+FIRST, SECOND = "and nothing else", f"{RATE:,} tickets a second issued"
 
 
 class Sizes:
@@ -29,7 +30,7 @@ class Sizes:
         self.redemptions = 50_000 if quick else 500_000
         self.waiting_redemptions = 20_000 if quick else 100_000  # where each is a round trip
         self.single_uses = 5_000 if quick else 20_000
-        self.stall_ms = 3_000 if quick else 10_000
+        self.stall_ms = 3_000 if quick else 5_000
         self.requests = 20_000 if quick else 50_000
 
 
@@ -82,9 +83,8 @@ class Store:
 
     def redeem(self, sizes):
         count = sizes.redemptions
-        r = self.ask(f"redeem {count}")
+        r = self.ask(f"redeem {count} 1")
         self.keep("redeem", r["cpu_ns"] / r["redeemed"])
-        self.keep("redeem_rate", r["redeemed"] / r["wall_ns"] * 1e9)
         return r
 
     def single(self, sizes):
@@ -115,6 +115,7 @@ class Lmdb(Store):
 class Memory(Store):
     name = "memory"
     kept_where = "in the process"
+    stalls = True
 
     def url(self):
         return "memory:"
@@ -167,10 +168,12 @@ class Redis(Store):
         return calls, scripts, cpu_ns_at_rest(self.server.pid)
 
     def redeem(self, sizes):
+        alone = self.ask(f"redeem {sizes.waiting_redemptions // 5} 1")
+        self.keep("alone", alone["cpu_ns"] / alone["redeemed"])
+        self.keep("alone_rate", alone["redeemed"] / alone["wall_ns"] * 1e9)
         calls, scripts, cpu = self.traffic()
-        r = self.ask(f"redeem {sizes.waiting_redemptions}")
+        r = self.ask(f"redeem {sizes.waiting_redemptions} {AT_ONCE}")
         self.keep("redeem", r["cpu_ns"] / r["redeemed"])
-        self.keep("redeem_rate", r["redeemed"] / r["wall_ns"] * 1e9)
         calls_after, scripts_after, cpu_after = self.traffic()
         scripted = scripts_after - scripts
         asked = scripted or sum(calls_after.values()) - sum(calls.values()) - 1  # INFO asks, too
@@ -273,6 +276,10 @@ http {{
             return sum(1 for line in f)
 
 
+def longest_wait(results):
+    return max(r["worst_waited"]["waited_ns"] for r in results)
+
+
 def nginx_binary():
     return shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
@@ -298,7 +305,7 @@ class AuthorityPart:
         self.sizes = Sizes(bench.options.quick)
         self.rounds = bench.options.rounds
         self.stores = []
-        self.stalls = {FIRST: [], SECOND: []}
+        self.stalls = {}  # (store, with or without issuing) -> answers of storebench
         self.http = {}  # (server, logs) -> ns for each request
         self.tickets_path = None
         self.body_bytes = None
@@ -335,6 +342,8 @@ class AuthorityPart:
         for number in range(1, self.rounds + 1):
             for store in self.stores[:]:
                 self.attempt(f"authority redeem {number}/{self.rounds} {store.name}", lambda: self.redeem(store))
+        for store in self.stores:
+            self.attempt(f"authority memory {store.name}", lambda: self.resident(store))
         for number in range(1, self.rounds + 1):
             for store in self.stores:
                 if store.stalls:
@@ -358,6 +367,13 @@ class AuthorityPart:
         r = store.redeem(self.sizes)
         return f"{store.samples['redeem'][-1] / 1e3:.2f} µs, {r['median_ns'] / 1e3:.2f} in the median batch"
 
+    def resident(self, store):
+        """Of the process, once tickets all over the store have been redeemed."""
+        r = store.ask("memory")
+        store.keep("pss", r["pss"])
+        store.keep("anonymous", r["anonymous"])
+        return f"{r['pss'] / 1e6:.0f} MB PSS, {r['anonymous'] / 1e6:.0f} MB of them its own memory"
+
     def single(self, store):
         store.single(self.sizes)
         return f"{store.samples['single'][-1] / 1e3:.1f} µs, {store.samples['single_rate'][-1]:,.0f} a second"
@@ -367,7 +383,7 @@ class AuthorityPart:
         wanted = self.sizes.stall_ms * rate / 1000
         if r["issued"] < wanted * 0.98:
             raise BenchError(f"only {r['issued']} of {wanted:.0f} tickets were issued")
-        self.stalls[name].append(r)
+        self.stalls.setdefault((store.name, name), []).append(r)
         return (f"{r['turns']} turns, longest {r['worst']['wall_ns'] / 1e6:.1f} ms, longest wait "
                 f"{r['worst_waited']['waited_ns'] / 1e6:.3f} ms, most CPU time {r['worst_cpu']['cpu_ns'] / 1e6:.2f} ms")
 
@@ -423,16 +439,20 @@ class AuthorityPart:
                 return "–"
             return f"{form.format(statistics.median(values) / scale)} / {form.format(best(values) / scale)}"
 
+        def rate(store):
+            values = store.samples.get("redeem")
+            return f"{1e9 / statistics.median(values):,.0f} / {1e9 / min(values):,.0f}" if values else "–"
+
         def one(store, name):
             return f"{store.samples[name][0]:.0f}" if name in store.samples else "–"
 
         if not self.stores:
             return None
-        rows = [["median / best", "redeemed, µs", "redeemed a second", "single use, µs", "of it on the loop, µs",
+        rows = [["median / best", "redeemed, µs", "a core redeems a second", "single use, µs", "of it on the loop, µs",
                  "single uses a second", "a ticket takes, bytes", "in the process, bytes"]]
         verdicts = []
         for s in self.stores:
-            rows.append([s.name, cell(s, "redeem", 1e3), cell(s, "redeem_rate", form="{:,.0f}", best=max),
+            rows.append([s.name, cell(s, "redeem", 1e3), rate(s),
                          cell(s, "single", 1e3, "{:.1f}"), cell(s, "single_loop", 1e3, "{:.1f}"),
                          cell(s, "single_rate", form="{:,.0f}", best=max), f"{one(s, 'kept')} {s.kept_where}",
                          one(s, "process")])
@@ -442,29 +462,37 @@ class AuthorityPart:
         rows.append(["bar (lmdb, memory)", f"≤ {REDEEM_BAR_NS / 1e3:.0f}"] + [""] * 6)
         rows.append(["verdict", ", ".join(verdicts)] + [""] * 6)
         for s in self.stores:
+            if s.samples.get("pss"):
+                self.bench.notes.append(f"{s.name}: the process with {self.sizes.tickets:,} tickets has {s.samples['pss'][0] / 1e6:.0f} MB "
+                                        f"PSS, {s.samples['anonymous'][0] / 1e6:.0f} MB of it anonymous memory")
+        for s in self.stores:
             if s.samples.get("trips"):
-                self.bench.notes.append(f"{s.name}: {statistics.median(s.samples['trips']):.2f} round trips a redemption, which cost "
-                                        f"the server {statistics.median(s.samples['server']) / 1e3:.1f} µs of CPU time")
+                self.bench.notes.append(
+                    f"{s.name}: {statistics.median(s.samples['trips']):.2f} questions a redemption, {AT_ONCE} on their way at a time; "
+                    f"they cost the server {statistics.median(s.samples['server']) / 1e3:.1f} µs of CPU time each. One at a time: "
+                    f"{statistics.median(s.samples['alone']) / 1e3:.1f} µs on the loop, "
+                    f"{statistics.median(s.samples['alone_rate']):,.0f} a second")
         return rows
 
     def stall_table(self):
-        if not all(self.stalls.values()):
+        if not self.stalls:
             return None
-        rows = [["LMDB, the loop redeems", "turns", "longest, ms", "turns over 1 ms", "longest wait, ms", "waits over 1 ms",
-                 "most CPU time, ms", "of more than 1 ms"]]
-        for name, results in self.stalls.items():
+        rows = [["the loop redeems, median / least", "turns", "longest of a round, ms", "over 1 ms, of a million", "longest wait, ms", "most CPU time of a round, ms"]]
+        for (store, name), results in self.stalls.items():
             turns = sum(r["turns"] for r in results)
-            rows.append([name, f"{turns:,}", f"{max(r['worst']['wall_ns'] for r in results) / 1e6:.1f}",
-                         f"{1e6 * sum(r['late'] for r in results) / turns:.0f} in a million",
-                         f"{self.longest_wait(name) / 1e6:.3f}", str(sum(r["late_waited"] for r in results)),
-                         f"{max(r['worst_cpu']['cpu_ns'] for r in results) / 1e6:.2f}", str(sum(r["late_cpu"] for r in results))])
-        kept = self.longest_wait(SECOND) <= STALL_BAR_NS
-        rows.append(["bar", "", "", "", f"≤ {STALL_BAR_NS / 1e6:.0f}", "", "", ""])
-        rows.append(["verdict", "", "", "", "PASS" if kept else "over", "", "", ""])
+            longest = [r["worst"]["wall_ns"] / 1e6 for r in results]
+            late = [1e6 * r["late"] / r["turns"] for r in results]
+            cpu = [r["worst_cpu"]["cpu_ns"] / 1e6 for r in results]
+            rows.append([f"{store}, {name}", f"{turns:,}", f"{statistics.median(longest):.2f} / {min(longest):.2f}",
+                         f"{statistics.median(late):.0f} / {min(late):.0f}", f"{longest_wait(results) / 1e6:.3f}",
+                         f"{statistics.median(cpu):.2f} / {min(cpu):.2f}"])
+        rows.append(["bar (lmdb)", "", f"least ≤ {STALL_BAR_NS / 1e6:.0f}", "", f"≤ {STALL_BAR_NS / 1e6:.0f}", ""])
+        own = self.stalls.get(("lmdb", SECOND))
+        if own:
+            still = min(r["worst"]["wall_ns"] for r in own) <= STALL_BAR_NS
+            rows.append(["verdict", "", "PASS" if still else "over", "",
+                         "PASS" if longest_wait(own) <= STALL_BAR_NS else "over", ""])
         return rows
-
-    def longest_wait(self, name):
-        return max(r["worst_waited"]["waited_ns"] for r in self.stalls[name])
 
     def http_table(self):
         if not self.http:
@@ -495,5 +523,5 @@ class AuthorityPart:
 
     def document(self):
         """For --json."""
-        return {"sizes": vars(self.sizes), "stores": {s.name: s.samples for s in self.stores}, "stalls": self.stalls,
+        return {"sizes": vars(self.sizes), "stores": {s.name: s.samples for s in self.stores}, "stalls": {f"{store}, {name}": results for (store, name), results in self.stalls.items()},
                 "http_ns": {f"{name}, log {'on' if logs else 'off'}": v for (name, logs), v in self.http.items()}}

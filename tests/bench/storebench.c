@@ -2,7 +2,7 @@
  * a command a line; each is answered with one line of JSON:
  *
  *   fill N           issues background tickets number 0 to N-1, those that are not there yet
- *   redeem N         redeems N of them, in no order
+ *   redeem N MOST    redeems N of them, in no order; where that has to wait, MOST at a time
  *   stall MS RATE    redeems a few in each turn of the loop for so long, while RATE tickets a second are
  * issued, and says how long turns took single N         issues N session tickets, and redeems each, many at a
  * time memory           of this process
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ enum {
     REDEEMING = 256,   /* at once where redeeming has to wait */
     BATCH = 1000,      /* redemptions between two looks at the clock */
     TURN = 16,         /* redemptions in a turn of the loop while stalls are looked for */
+    TURN_ISSUES = 4,   /* at most, where the machine has held up the loop and many are due */
     LATE_NS = 1000000, /* a stall */
 };
 
@@ -149,19 +151,18 @@ static void redeem(uint64_t number)
         bench.open++;
 }
 
-static void run_redeem(uint64_t count, uint64_t unused)
+static void run_redeem(uint64_t count, uint64_t most)
 {
-    (void)unused;
     size_t batches = (size_t)(count / BATCH);
     uint64_t *each = mem_alloc((batches + 1) * sizeof *each);
-    if (bench.tickets == 0 || batches == 0)
+    if (bench.tickets == 0 || batches == 0 || most == 0)
         fail("redeem: fill first, and redeem at least %d", BATCH);
     uint64_t began = clock_ns(CLOCK_MONOTONIC), cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     uint64_t last = clock_ns(CLOCK_THREAD_CPUTIME_ID), total = 0;
     for (size_t b = 0; b < batches; b++) {
         uint64_t started = 0;
         for (bench.done = 0; bench.done < BATCH;) {
-            for (; started < BATCH && bench.open < REDEEMING; started++)
+            for (; started < BATCH && bench.open < most; started++)
                 redeem(random_below(bench.tickets));
             if (bench.open > 0)
                 uv_run(&bench.loop, UV_RUN_ONCE);
@@ -266,7 +267,8 @@ static void run_stall(uint64_t ms, uint64_t rate)
     watch_read(&w);
     uint64_t began = w.wall, cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     while (w.wall - began < ms * 1000000) {
-        for (uint64_t due = (w.wall - began) * rate / 1000000000; issued < due; issued++)
+        uint64_t due = (w.wall - began) * rate / 1000000000;
+        for (int i = 0; i < TURN_ISSUES && issued < due; i++, issued++)
             issue(first + issued, TICKET_BACKGROUND);
         for (int i = 0; i < TURN; i++, redeemed++)
             redeem(random_below(bench.tickets));
@@ -365,8 +367,23 @@ static void obey(const char *line)
         c++;
     if (c->name == NULL)
         fail("no command '%s'", name);
+    uv_update_time(&bench.loop); /* it stood still while no command came */
     c->run(a, b);
     fflush(stdout);
+}
+
+/* The loop stays on the first processor that it may use; the store's thread goes where there is room. */
+static void keep_to_one_cpu(void)
+{
+    cpu_set_t allowed, first;
+    int cpu = 0;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) < 0)
+        return;
+    while (cpu < CPU_SETSIZE - 1 && !CPU_ISSET(cpu, &allowed))
+        cpu++;
+    CPU_ZERO(&first);
+    CPU_SET(cpu, &first);
+    sched_setaffinity(0, sizeof first, &first);
 }
 
 int main(int argc, char **argv)
@@ -375,9 +392,10 @@ int main(int argc, char **argv)
     /* a ceiling: a million tickets with their indexes, the used ones, and room to spare */
     struct store_options options = {.max_bytes = (size_t)8 << 30, .purge_every_ms = 3600000};
     if (argc != 2 || argv[1][0] == '-') {
-        fprintf(stderr,
-                "usage: storebench STORE-URL\nReads commands, a line each: fill N, redeem N, stall MS RATE, "
-                "single N, memory.\n");
+        fprintf(
+            stderr,
+            "usage: storebench STORE-URL\nReads commands, a line each: fill N, redeem N MOST, stall MS RATE, "
+            "single N, memory.\n");
         return 2;
     }
     log_setup(LOG_JSON, LOG_WARN);
@@ -386,6 +404,7 @@ int main(int argc, char **argv)
     if (store_open(&bench.store, argv[1], &options, why, sizeof why) < 0)
         fail("%s", why);
     bench.client = store_client_new(bench.store, &bench.loop);
+    keep_to_one_cpu();
     while (fgets(line, sizeof line, stdin))
         obey(line);
     store_client_close(bench.client, NULL, NULL);
