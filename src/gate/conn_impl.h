@@ -117,7 +117,7 @@ void conn_drain(struct conn *c);
 
 /* conn_request.c */
 struct request *request_new(struct conn *c);
-void request_free(struct request *q);        /* NULL is fine */
+void request_free(struct request *q); /* NULL is fine */
 void conn_request_data(struct conn *c, const uint8_t *data, size_t len);
 void conn_refuse(struct conn *c, enum reason r,
                  const char *detail);  /* answers in the door's protocol, then lingers */
