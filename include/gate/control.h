@@ -18,6 +18,9 @@ int control_start(struct control **out, struct runtime *runtime, const struct wo
                   unsigned worker_count);
 /* The same for a new runtime, after a reload. */
 void control_swap(struct control *c, struct runtime *runtime);
+/* No new connections to the services; what is open is finished. The admin socket goes on, and tells of the
+ * drain. */
+void control_drain(struct control *c);
 /* Ends the thread after the requests that are open, and frees. False where they take longer than the limit (a
  * directory that does not answer, a client that sends half a request): the thread still runs then, and the
  * process has to end without giving anything back. */

@@ -87,6 +87,7 @@ struct staxml_facts {
 struct staxml {
     enum staxml_kind kind;
     enum staxml_error error; /* responses */
+    const char *error_text;  /* written only: a sentence beside the error's own; NULL: that one */
     char version[8];         /* attribute of CtxSTAProtocol; STAXML_VERSION where it is absent or "" */
     /* RequestTicket: STAXML_TYPE_*, 0 where none is known; ResponseTicket: the one it is */
     unsigned ticket_types;

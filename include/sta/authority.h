@@ -69,7 +69,8 @@ struct authority_event { /* a change of a remote authority's state */
     int64_t at_ms;       /* true time, whatever the tickets' clock says */
     enum authority_state state;
     enum authority_fail fail;
-    const char *id; /* learnt, NULL if none */
+    const char *id;    /* learnt, NULL if none */
+    const char *error; /* what a library said of the failure, constant; NULL if nothing */
 };
 
 struct authority_faults { /* any thread writes, any thread reads */

@@ -96,7 +96,8 @@ int store_get(struct store *s, const uint8_t hash[RECORD_HASH], struct record **
 /* The same by fingerprint (4 to 64 hex digits, a prefix of the hash). ERR_EXISTS when more than one ticket
  * begins so. ERR_SYNTAX. */
 int store_find(struct store *s, const char *fingerprint, struct record **out);
-/* 0, also when it had ended already (state unchanged then); ERR_NOT_FOUND. */
+/* 0, also when it had ended already (state unchanged then, but watches are told: tunnels of a used or expired
+ * ticket may live on); ERR_NOT_FOUND. */
 int store_revoke(struct store *s, const uint8_t hash[RECORD_HASH], int64_t now_ms);
 /* Faults, on all live tickets (user NULL) or on one user's, in batches: EXPIRE makes them expire at now_ms,
  * FORGET makes them unknown; both are marked injected. Returns how many, or negative. */

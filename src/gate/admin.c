@@ -88,6 +88,8 @@ static json_t *history_of(struct authority *a)
         if (!up) {
             admin_set(e, "cause", json_string(authority_fail_name(events[i].fail)));
             admin_set(e, "detail", json_string(authority_fail_sentence(events[i].fail)));
+            if (events[i].error != NULL)
+                admin_set(e, "error", json_string(events[i].error));
         }
         if (events[i].id != NULL)
             admin_set(e, "id", json_string(events[i].id));

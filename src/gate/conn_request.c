@@ -288,6 +288,15 @@ static bool id_was_changed(const struct runtime *r)
     return changed;
 }
 
+/* A remote authority whose ID is to be learnt, and could not be. */
+static bool has_nameless_authority(const struct runtime *r)
+{
+    bool nameless = false;
+    for (size_t i = 0; i < r->authority_count; i++)
+        nameless |= authority_id(r->authorities[i]) == NULL;
+    return nameless;
+}
+
 /* Of two tickets the first that a known authority answers for is used. */
 static void redeem_next(struct conn *c)
 {
@@ -326,7 +335,11 @@ static void redeem_next(struct conn *c)
         return;
     }
     c->story.injected |= id_was_changed(r);
-    conn_refuse(c, REASON_AUTHORITY_UNKNOWN, NULL);
+    memcpy(c->story.asked, t->ref[0].authority, sizeof c->story.asked);
+    conn_refuse(c, REASON_AUTHORITY_UNKNOWN,
+                has_nameless_authority(r)
+                    ? "an authority that has not been reached yet has no ID; it may be that one"
+                    : NULL);
 }
 
 void conn_ticket_late(struct conn *c)

@@ -138,7 +138,7 @@ void story_log(const struct conn *c)
     log_str(&l, "user", s->user);
     log_str(&l, "device", s->device);
     log_str(&l, "ticket", s->ticket[0] ? s->ticket : NULL);
-    log_str(&l, "authority", s->authority);
+    log_str(&l, "authority", s->authority == NULL && s->asked[0] ? s->asked : s->authority);
     log_str(&l, "target", s->target);
     log_address(&l, "address", &s->backend);
     log_address(&l, "client", &s->client);

@@ -365,16 +365,28 @@ static void start_stop(struct control *c)
     finish_if_done(c);
 }
 
+static void start_drain(struct control *c)
+{
+    for (struct list *l = c->servers.next; l != &c->servers;) {
+        struct control_server *s = list_entry(l, struct control_server, link);
+        l = l->next;
+        if (!s->sockets->unix_path)
+            close_server(s);
+    }
+}
+
 static void on_wake(uv_async_t *handle)
 {
     struct control *c = handle->data;
     uv_mutex_lock(&c->lock);
     struct runtime *r = c->asked_runtime;
-    bool stop = c->asked_stop;
+    bool stop = c->asked_stop, drain = c->asked_drain;
     c->asked_runtime = NULL;
     uv_mutex_unlock(&c->lock);
     if (r != NULL)
         use_runtime(c, r);
+    if (drain && !c->stopping)
+        start_drain(c);
     if (stop)
         start_stop(c);
 }
@@ -417,10 +429,11 @@ int control_start(struct control **out, struct runtime *runtime, const struct wo
     return 0;
 }
 
-static void ask(struct control *c, struct runtime *r, bool stop)
+static void ask(struct control *c, struct runtime *r, bool drain, bool stop)
 {
     uv_mutex_lock(&c->lock);
     c->asked_runtime = r;
+    c->asked_drain |= drain;
     c->asked_stop |= stop;
     uv_async_send(&c->wake);
     uv_mutex_unlock(&c->lock);
@@ -428,8 +441,13 @@ static void ask(struct control *c, struct runtime *r, bool stop)
 
 void control_swap(struct control *c, struct runtime *runtime)
 {
-    ask(c, runtime_ref(runtime), false);
+    ask(c, runtime_ref(runtime), false, false);
     uv_sem_wait(&c->settled);
+}
+
+void control_drain(struct control *c)
+{
+    ask(c, NULL, true, false);
 }
 
 /* Whether the thread ended in time. */
@@ -446,7 +464,7 @@ static bool join(struct control *c, int64_t limit_ms)
 
 bool control_stop(struct control *c, int64_t limit_ms)
 {
-    ask(c, NULL, true);
+    ask(c, NULL, false, true);
     if (!join(c, limit_ms))
         return false;
     uv_sem_destroy(&c->settled);

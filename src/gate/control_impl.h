@@ -63,6 +63,7 @@ struct control {
     uv_async_t wake;
     uv_mutex_t lock; /* of what the main thread asks for: */
     struct runtime *asked_runtime;
+    bool asked_drain;
     bool asked_stop;
     uv_sem_t settled; /* posted when a runtime's remote authorities have been asked once */
 };

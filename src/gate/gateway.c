@@ -176,6 +176,7 @@ static void stop(struct gateway *g, int signum)
     log_str(&l, "signal", signum == SIGTERM ? "SIGTERM" : "SIGINT");
     log_int(&l, "connections", (int64_t)atomic_load(&g->connections));
     log_end(&l);
+    control_drain(g->control);
     for (unsigned i = 0; i < g->worker_count; i++) {
         if (again)
             worker_stop(&g->workers[i]);

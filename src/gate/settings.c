@@ -1,6 +1,7 @@
 /* Reading the configuration, and the checks that go beyond one value. Read by the program and by
  * every test; knows nothing of what the settings do. */
 #include <assert.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "net/tlsctx.h"
 #include "proto/tlswatch.h"
 #include "settings_impl.h"
 #include "sta/signin.h"
@@ -18,15 +20,34 @@ static void check_readable(struct conf *c, const char *const *path, bool strict,
 {
     if (*path == NULL || access(*path, R_OK) == 0)
         return;
+    const char *why = strerror(errno);
+    if (errno != ENOENT)
+        hint = "";
     if (strict)
-        conf_error(c, path, "%s cannot be read%s", *path, hint);
+        conf_error(c, path, "%s cannot be read: %s%s", *path, why, hint);
     else
-        conf_warning(c, path, "%s cannot be read%s", *path, hint);
+        conf_warning(c, path, "%s cannot be read: %s%s", *path, why, hint);
 }
 
 static void check_file(struct conf *c, const char *const *path, bool strict)
 {
     check_readable(c, path, strict, "");
+}
+
+/* Whether a key is its certificate's, as OpenSSL sees it. */
+static void check_pair(struct conf *c, const char *const *certificate, const char *const *key)
+{
+    const struct tlsctx_options options = {
+        .certificates = certificate, .keys = key, .count = 1, .floor = TLS1_2_VERSION};
+    SSL_CTX *ctx;
+    char why[512];
+    int bad;
+    if (access(*certificate, R_OK) != 0 || access(*key, R_OK) != 0)
+        return;
+    if (tlsctx_new_server(&ctx, &options, &bad, why, sizeof why) == 0)
+        SSL_CTX_free(ctx);
+    else /* "FILE: what is wrong": which of the two it is about */
+        conf_error(c, strncmp(why, *certificate, strlen(*certificate)) == 0 ? certificate : key, "%s", why);
 }
 
 /* Certificates and their keys: one of each for the other, all there. */
@@ -41,6 +62,8 @@ static void check_pairs(struct conf *c, const struct conf_list *certificates, co
         check_readable(c, &((const char *const *)certificates->items)[i], strict, hint);
     for (size_t i = 0; i < keys->count; i++)
         check_readable(c, &((const char *const *)keys->items)[i], strict, hint);
+    for (size_t i = 0; certificates->count == keys->count && i < keys->count; i++)
+        check_pair(c, &((const char *const *)certificates->items)[i], &((const char *const *)keys->items)[i]);
 }
 
 static void check_listener(struct settings *s, struct listener_settings *l, bool strict)

@@ -244,12 +244,12 @@ static void put_response_ticket(struct writer *w, const struct staxml *m)
     put_facts(w, &m->facts, false);
 }
 
-static void put_error(struct writer *w, enum staxml_error e)
+static void put_error(struct writer *w, enum staxml_error e, const char *text)
 {
     put(w, "<Error");
     put_attribute(w, "id", staxml_error_name(e));
     put(w, ">");
-    put_text(w, errors[e].text, false);
+    put_text(w, text != NULL ? text : errors[e].text, false);
     put_close(w, "Error");
 }
 
@@ -297,7 +297,7 @@ int staxml_write(struct buf *out, const struct staxml *m)
     put(&w, ">");
     put_open(&w, names[m->kind]);
     if (is_response && m->error != STAXML_ERROR_NONE)
-        put_error(&w, m->error);
+        put_error(&w, m->error, m->error_text);
     else
         put_message(&w, m);
     put_close(&w, names[m->kind]);

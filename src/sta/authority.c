@@ -216,13 +216,14 @@ static void log_change(const struct authority *a, const struct authority_event *
     log_str(&l, "state", up ? "up" : "down");
     log_str(&l, "cause", up ? NULL : authority_fail_name(e->fail));
     log_str(&l, "detail", up ? NULL : authority_fail_sentence(e->fail));
+    log_str(&l, "error", e->error);
     if (e->id != NULL && a->id != NULL && strcmp(a->id, e->id) != 0)
         log_str(&l, "calls_itself", e->id);
     log_end(&l);
 }
 
 /* Under the mutex. A change is what a person would call one: up, down, down for another cause, another ID. */
-static void enter(struct authority *a, enum authority_fail fail, const char *id)
+static void enter(struct authority *a, enum authority_fail fail, const char *id, const char *error)
 {
     enum authority_state state = fail == AUTHORITY_OK ? AUTHORITY_UP : AUTHORITY_DOWN;
     bool same = atomic_load(&a->state) == (int)state && atomic_load(&a->fail) == (int)fail &&
@@ -235,11 +236,15 @@ static void enter(struct authority *a, enum authority_fail fail, const char *id)
     if (same)
         return;
     struct authority_event *e = &a->history[a->history_count++ % AUTHORITY_HISTORY];
-    *e = (struct authority_event){.at_ms = clock_true_ms(), .state = state, .fail = fail, .id = id};
+    *e = (struct authority_event){.at_ms = clock_true_ms(),
+                                  .state = state,
+                                  .fail = fail,
+                                  .id = id,
+                                  .error = state == AUTHORITY_UP ? NULL : error};
     log_change(a, e);
 }
 
-void authority_note(struct authority *a, enum authority_fail fail, const char *id)
+void authority_note(struct authority *a, enum authority_fail fail, const char *id, const char *error)
 {
     /* the common case, an answer while it is up, changes nothing and takes no lock */
     if (fail == AUTHORITY_OK && id == NULL && atomic_load(&a->state) == AUTHORITY_UP)
@@ -257,6 +262,6 @@ void authority_note(struct authority *a, enum authority_fail fail, const char *i
     } else if (fail == AUTHORITY_OK && a->id != NULL && known != NULL && strcmp(a->id, known) != 0) {
         fail = AUTHORITY_ID_MISMATCH; /* a good answer to something else does not mend that */
     }
-    enter(a, fail, known);
+    enter(a, fail, known, error);
     pthread_mutex_unlock(&a->mutex);
 }

@@ -98,7 +98,7 @@ struct authority_answer authority_request_give_up(struct authority_request *r)
 {
     struct authority_answer answer = {.result = REDEEM_DOWN, .fail = AUTHORITY_TIMEOUT};
     if (r->http != NULL)
-        authority_note(r->client->authority, AUTHORITY_TIMEOUT, NULL);
+        authority_note(r->client->authority, AUTHORITY_TIMEOUT, NULL, NULL);
     complete(r->client, r->slowed, &answer);
     authority_request_cancel(r);
     return answer;

@@ -58,7 +58,8 @@ struct authority_client {
 
 /* authority.c: a remote authority answered (AUTHORITY_OK) or failed. id: what it calls itself, NULL: no news.
  */
-void authority_note(struct authority *a, enum authority_fail fail, const char *id);
+/* error: what a library said of the failure, constant text for log and history, or NULL. */
+void authority_note(struct authority *a, enum authority_fail fail, const char *id, const char *error);
 
 /* authority_client.c: a request has its answer; frees it and calls back. The ticket is given. */
 void authority_request_finish(struct authority_request *r, struct authority_answer *answer);

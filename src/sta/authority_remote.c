@@ -208,7 +208,7 @@ static void on_answer(void *owner, const struct httpc_answer *http)
     log_exchange(r, &answer);
     if (answer.fail != AUTHORITY_OVERLOADED) /* that is ours, and says nothing of it */
         authority_note(c->authority, answer.fail,
-                       r->question == AUTHORITY_PROBE && m.authority[0] ? m.authority : NULL);
+                       r->question == AUTHORITY_PROBE && m.authority[0] ? m.authority : NULL, http->detail);
     bool many_uses = answer.ticket != NULL && answer.ticket->class == TICKET_BACKGROUND;
     if (c->cache != NULL && many_uses && r->question == AUTHORITY_REDEEM)
         authority_cache_put(c->cache, answer.ticket, netloop_now_ms(c->loop));

@@ -159,11 +159,13 @@ static const char refresh_text[] = "local v = call('GET', key(ARGV[4]))\n"
                                    "return {good and 1 or 0, sub(r.v, 33)}\n";
 
 /* ARGV: P, now, tombstone, hash. Answers nil or 1. */
-static const char revoke_text[] = "local v = call('GET', key(ARGV[4]))\n"
-                                  "if not v then return false end\n"
-                                  "local r = parse(v)\n"
-                                  "if alive(r) then revoke(ARGV[4], r) end\n"
-                                  "return 1\n";
+static const char revoke_text[] =
+    "local v = call('GET', key(ARGV[4]))\n"
+    "if not v then return false end\n"
+    "local r = parse(v)\n"
+    "if alive(r) then revoke(ARGV[4], r)\n"
+    "elseif r.state ~= REVOKED and r.state ~= FORGOTTEN then tell('r', ARGV[4]) end\n"
+    "return 1\n";
 
 /* ARGV: P, now, tombstone, hash, "expire" or "forget". Answers nil or 1. */
 static const char end_text[] = "local v = call('GET', key(ARGV[4]))\n"

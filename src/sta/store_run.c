@@ -224,14 +224,18 @@ static int find_live(struct store *s, struct store_txn *t, struct store_op *op, 
     return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
+/* What was used up or had expired stays so; its tunnels may live on, and end now. */
 static int apply_revoke(struct store *s, struct store_txn *t, struct store_op *op)
 {
-    struct record *r;
-    int rc = find_live(s, t, op, &r);
-    if (r != NULL)
+    struct record *r = NULL;
+    int rc = store_fetch(s, t, op->hash, &r);
+    op->rc = rc == ERR_NOT_FOUND ? rc : 0;
+    if (rc == 0 && store_verdict(r, op->now_ms) == REDEEM_OK)
         rc = end_ticket(s, t, r, TICKET_REVOKED, op->now_ms);
+    else if (rc == 0 && r->state != TICKET_REVOKED && r->state != TICKET_FORGOTTEN)
+        rc = store_note_end(s, t, op->hash, TICKET_REVOKED);
     free(r);
-    return rc;
+    return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 static int apply_end(struct store *s, struct store_txn *t, struct store_op *op)

@@ -337,9 +337,9 @@ static bool pass_faults(struct exchange *x)
     return false;
 }
 
-static void refuse(struct httpd_request *r, unsigned status, enum staxml_error e)
+static void refuse(struct httpd_request *r, unsigned status, enum staxml_error e, const char *text)
 {
-    const struct staxml m = {.kind = STAXML_RESPONSE_ERROR, .version = "4.0", .error = e};
+    const struct staxml m = {.kind = STAXML_RESPONSE_ERROR, .version = "4.0", .error = e, .error_text = text};
     struct buf body;
     buf_init(&body, STAXML_BYTES_MAX);
     staxml_write(&body, &m);
@@ -372,7 +372,7 @@ static bool may_ask(struct xmlservice *s, struct httpd_request *r)
         return true;
     enum staxml_error e = access == ACCESS_SSL ? STAXML_ERROR_SSL_REQUIRED : STAXML_ERROR_ACCESS_DENIED;
     log_refused(s, r, e, access_sentence(access));
-    refuse(r, 403, e);
+    refuse(r, 403, e, NULL); /* why is for the log: who may not ask is not told more */
     return false;
 }
 
@@ -391,12 +391,12 @@ void xmlservice_handle(struct xmlservice *s, struct httpd_request *r)
         return;
     if (strcmp(httpd_method(r), "POST") != 0) {
         log_refused(s, r, STAXML_ERROR_BAD_REQUEST, "only POST is served");
-        refuse(r, 405, STAXML_ERROR_BAD_REQUEST);
+        refuse(r, 405, STAXML_ERROR_BAD_REQUEST, "Only POST is served here.");
         return;
     }
     if (!access_type_is(type, "text/xml") && !access_type_is(type, "application/xml")) {
         log_refused(s, r, STAXML_ERROR_BAD_REQUEST, "Content-Type is not text/xml");
-        refuse(r, 415, STAXML_ERROR_BAD_REQUEST);
+        refuse(r, 415, STAXML_ERROR_BAD_REQUEST, "The request's Content-Type is not text/xml.");
         return;
     }
     struct exchange *x = mem_zalloc(sizeof *x);
@@ -405,7 +405,7 @@ void xmlservice_handle(struct xmlservice *s, struct httpd_request *r)
         enum staxml_error e =
             rc == ERR_UNSUPPORTED || rc == 0 ? STAXML_ERROR_UNSUPPORTED : STAXML_ERROR_BAD_REQUEST;
         log_refused(s, r, e, rc == 0 ? "the message is an answer, not a request" : why);
-        refuse(r, status_of(e), e);
+        refuse(r, status_of(e), e, NULL);
         staxml_free(&x->in);
         free(x);
         return;
@@ -426,12 +426,12 @@ void xmlservice_handle(struct xmlservice *s, struct httpd_request *r)
 
 void xmlservice_refuse(unsigned status, const char *why, const char **type, char body[1024])
 {
-    const struct staxml m = {.kind = STAXML_RESPONSE_ERROR,
-                             .version = "4.0",
-                             .error = why == httpd_wants_tls ? STAXML_ERROR_SSL_REQUIRED
-                                                             : STAXML_ERROR_BAD_REQUEST};
+    const struct staxml m = {
+        .kind = STAXML_RESPONSE_ERROR,
+        .version = "4.0",
+        .error = why == httpd_wants_tls ? STAXML_ERROR_SSL_REQUIRED : STAXML_ERROR_BAD_REQUEST,
+        .error_text = status == 413 ? "The request is larger than is taken here." : NULL};
     struct buf xml;
-    (void)status;
     buf_init(&xml, 1023);
     staxml_write(&xml, &m);
     snprintf(body, 1024, "%.*s", (int)xml.len, (const char *)xml.data);

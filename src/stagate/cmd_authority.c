@@ -46,8 +46,9 @@ static void print_authority(const json_t *a)
     json_t *e;
     json_array_foreach((json_t *)(uintptr_t)history, i, e)
     {
-        printf("%17s%.19sZ %s%s%s\n", "", text(e, "at"), text(e, "state"), text(e, "cause")[0] ? ": " : "",
-               text(e, "detail"));
+        printf("%17s%.19sZ %s%s%s%s%s%s\n", "", text(e, "at"), text(e, "state"),
+               text(e, "cause")[0] ? ": " : "", text(e, "detail"), text(e, "error")[0] ? " (" : "",
+               text(e, "error"), text(e, "error")[0] ? ")" : "");
     }
 }
 

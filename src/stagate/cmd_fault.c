@@ -185,6 +185,19 @@ static int check(const struct arguments *a)
     return a->config == NULL ? usage_error("fault", "-c FILE is missing") : check_authority(a);
 }
 
+/* A clock that goes back: its value looks like an option, and is taken out before those are read. */
+static void take_negative(int *argc, char **argv, struct arguments *a)
+{
+    for (int i = 1; i < *argc; i++) {
+        if (argv[i][0] != '-' || argv[i][1] < '0' || argv[i][1] > '9')
+            continue;
+        a->value = argv[i];
+        memmove(&argv[i], &argv[i + 1], (size_t)(*argc - i) * sizeof argv[0]);
+        (*argc)--;
+        return;
+    }
+}
+
 static int parse(int argc, char **argv, struct arguments *a)
 {
     static const struct option options[] = {
@@ -199,6 +212,7 @@ static int parse(int argc, char **argv, struct arguments *a)
     int opt;
     opterr = 0;
     optind = 1;
+    take_negative(&argc, argv, a);
     while ((opt = getopt_long(argc, argv, ":c:u:h", options, NULL)) != -1) {
         switch (opt) {
         case 'c':
@@ -222,13 +236,14 @@ static int parse(int argc, char **argv, struct arguments *a)
         case ':':
             return usage_error("fault", "%s needs a value", argv[optind - 1]);
         default:
-            /* a clock that goes back: its value looks like an option */
-            return usage_error("fault", "unknown option %s (a negative time stands behind --: clock -- -1h)",
-                               argv[optind - 1]);
+            return optopt > ' ' && optopt < 0x7f
+                       ? usage_error("fault", "unknown option -%c", optopt)
+                       : usage_error("fault", "unknown option %s", argv[optind - 1]);
         }
     }
     a->word = optind < argc ? argv[optind++] : "list";
-    a->value = optind < argc ? argv[optind++] : NULL;
+    if (optind < argc && a->value == NULL)
+        a->value = argv[optind++];
     if (optind < argc)
         return usage_error("fault", "unexpected argument \"%s\"", argv[optind]);
     return check(a);

@@ -121,6 +121,8 @@ static int take_ticket(struct ticket_arguments *a, const char *ticket)
     else if (fgets(text, sizeof text, stdin) == NULL)
         return usage_error("ticket", "no ticket on standard input");
     text[strcspn(text, "\r\n")] = '\0';
+    if (text[0] == '\0')
+        return usage_error("ticket", "which ticket? What was given is empty");
     if (ticket_looks_like(text, strlen(text))) {
         if (ticket_parse(&a->string, text, strlen(text), &why) < 0)
             return usage_error("ticket", "%s", why);

@@ -187,7 +187,7 @@ static int seek_in(struct local *l)
     if (rc == ERR_NOT_FOUND)
         return 0;
     l->found = true;
-    if (rc == 0 && l->args->verb == VERB_REVOKE && record_state_at(r, l->now) == TICKET_LIVE)
+    if (rc == 0 && l->args->verb == VERB_REVOKE)
         rc = store_revoke(l->store, r->hash, l->now);
     else if (rc == 0 && l->args->verb == VERB_SHOW)
         print_record(l, r);

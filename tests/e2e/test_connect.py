@@ -157,7 +157,7 @@ def test_of_two_tickets_the_first_known_authority_counts(make, backend):
         f";42;{two};{one}": ("ok", other),
         # the first known authority answers, and its answer is no: the second ticket is not tried
         f";42;{dead};{two}": ("ticket_unknown", lab.AUTHORITY),
-        f";42;{unknown};STA1;{'1' * 32}": ("authority_unknown", None),
+        f";42;{unknown};STA1;{'1' * 32}": ("authority_unknown", "STA343530117"),
     }
     for text, (reason, authority) in cases.items():
         client = gateway.client()

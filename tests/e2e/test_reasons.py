@@ -51,7 +51,7 @@ CASES = [
     ("expired", None, "ticket_expired", {"user": "ann"}),
     ("used", None, "ticket_used", {"user": "ben"}),
     ("revoked", None, "ticket_revoked", {"user": "cat"}),
-    ("foreign", None, "authority_unknown", {"user": None, "authority": None, "ticket": None}),
+    ("foreign", None, "authority_unknown", {"user": None, "authority": "STA475DE9C8ABDA", "ticket": None}),
     ("good", "other.example.com:443", "service_not_listed", {"user": "dan"}),
     ("narrow", None, "service_not_in_ticket", {"user": "eve"}),
     ("good", "localhost:PORT", "address_not_allowed", {"user": "dan", "address": None}),

@@ -683,7 +683,8 @@ def test_reload_adds_and_removes(make, start, certs, backend):
     two.always = plain("503 Service Unavailable")
     assert reload(one, two) == ["STAONE"]
     opens(gateway, f";40;STAONE;{TICKET}")
-    refused(gateway, f";40;STATWO;{TICKET}", "authority_unknown")  # its ID is not known yet
+    refused(gateway, f";40;STATWO;{TICKET}", "authority_unknown",
+            "an authority that has not been reached yet has no ID; it may be that one")
 
 
 def test_the_status_for_people(start):

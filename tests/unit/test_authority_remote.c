@@ -538,14 +538,14 @@ START_TEST(too_many_ids)
     open_it();
     for (int i = 0; i < 256; i++) {
         snprintf(id, sizeof id, "STA%d", i);
-        authority_note(authority, AUTHORITY_OK, id);
+        authority_note(authority, AUTHORITY_OK, id, NULL);
         ck_assert(authority_is_up(authority));
     }
-    authority_note(authority, AUTHORITY_OK, "STAONEMORE");
+    authority_note(authority, AUTHORITY_OK, "STAONEMORE", NULL);
     ck_assert(!authority_is_up(authority));
     ck_assert_int_eq(authority->fail, AUTHORITY_NO_ID);
     ck_assert_ptr_null(authority_id(authority));
-    authority_note(authority, AUTHORITY_OK, "STA7");
+    authority_note(authority, AUTHORITY_OK, "STA7", NULL);
     ck_assert(authority_is_up(authority));
 }
 END_TEST

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cert_fixture.h"
 #include "base/mem.h"
 #include "gate/settings.h"
 #include "sta/record.h"
@@ -25,12 +26,28 @@ static void write_file(const char *name, const char *text)
     ck_assert_int_eq(fclose(f), 0);
 }
 
+/* A certificate and its key in one file. */
+static void write_pair(const char *name)
+{
+    struct cert_fixture c;
+    char text[8192] = "", *paths[] = {c.certificate, c.key};
+    cert_fixture_make(&c);
+    for (size_t i = 0, len = 0; i < 2; i++) {
+        FILE *f = fopen(paths[i], "r");
+        ck_assert_ptr_nonnull(f);
+        len += fread(text + len, 1, sizeof text - 1 - len, f);
+        fclose(f);
+    }
+    cert_fixture_remove(&c);
+    write_file(name, text);
+}
+
 static void setup(void)
 {
     strcpy(folder, "/tmp/stagate-settings-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(config, sizeof config, "%s/sta.yaml", folder);
-    write_file("there", "x\n"); /* a file that any key may name */
+    write_pair("there"); /* a file that any key may name */
 }
 
 static void teardown(void)
@@ -159,7 +176,7 @@ static const struct {
      "or redis://HOST:PORT (shared by a fleet)\n"},
     {"authorities:\n  - id: STA01\n    store: redis://127.0.0.1:6379\n    listen: http://127.0.0.1:0\n    "
      "password-file: missing\n",
-     "5:20: warning: DIR/missing cannot be read\n"},
+     "5:20: warning: DIR/missing cannot be read: No such file or directory\n"},
     {"authorities:\n  - id: STA01\n    store: lmdb:a\n    listen: http://127.0.0.1:0\n  - id: STA02\n    "
      "store: lmdb:a\n",
      "6:12: store: an earlier authority keeps its tickets there\n"},
@@ -208,7 +225,8 @@ static const struct {
      "5:18: certificate: its key is missing\n"},
     {"authorities:\n  - id: STA01\n    store: memory\n    listen: https://127.0.0.1:0\n    certificate: "
      "missing\n    key: there\n",
-     "5:18: warning: DIR/missing cannot be read; `make certs` makes the lab's certificates\n"},
+     "5:18: warning: DIR/missing cannot be read: No such file or directory; `make certs` makes the lab's "
+     "certificates\n"},
     {"authorities:\n  - id: STA01\n    store: memory\n    listen: http://0.0.0.0:0\n",
      "4:13: warning: listen: tickets cross the network in clear on http://0.0.0.0:0: use https\n"},
     {"authorities:\n  - id: STA01\n    store: memory\n    listen: [http://127.0.0.1:0, "
@@ -220,8 +238,9 @@ static const struct {
                                         "http://127.0.0.1:0 cannot ask for\n"},
     {EMBEDDED "    client-ca: missing\n",
      "4:13: warning: listen: client-ca demands client certificates, which http://127.0.0.1:0 cannot ask "
-     "for\n5:16: warning: DIR/missing cannot be read\n"},
-    {EMBEDDED "    shared-key-file: missing\n", "5:22: warning: DIR/missing cannot be read\n"},
+     "for\n5:16: warning: DIR/missing cannot be read: No such file or directory\n"},
+    {EMBEDDED "    shared-key-file: missing\n",
+     "5:22: warning: DIR/missing cannot be read: No such file or directory\n"},
     {EMBEDDED "    ssl-only: maybe\n", "5:15: ssl-only: \"maybe\" is not true or false\n"},
     {EMBEDDED "    allow: 10.0.0.1/8\n", "5:12: allow: \"10.0.0.1/8\": the address has bits set behind its "
                                          "prefix: write the range's first address\n"},
@@ -256,7 +275,7 @@ static const struct {
      "6:10: url: ca, certificate and key are for https\n7:18: certificate: its key is missing\n"},
     {LISTENER REMOTE "    key: there\n", "7:10: key: whose is it? certificate is missing\n"},
     {LISTENER "authorities:\n  - url: https://sta.example.com\n    ca: missing\n",
-     NOTHING "7:9: warning: DIR/missing cannot be read\n"},
+     NOTHING "7:9: warning: DIR/missing cannot be read: No such file or directory\n"},
     {LISTENER "authorities:\n  - url: https://sta.example.com\n    certificate: [there, there]\n    key: "
               "[there, there]\n",
      "7:18: certificate: a remote authority is shown one certificate only\n"},
@@ -269,7 +288,8 @@ static const struct {
      "7:12: cache: a duration is a number and a unit, such as 30s, 15m, 168h or 7d\n"},
     {EMBEDDED "sign-in: {}\n", "5:10: sign-in: it is checked against htpasswd or ldap: write one of them\n"},
     {SIGN_IN "  htpasswd: there\n", ""},
-    {SIGN_IN "  htpasswd: missing\n", "6:13: warning: DIR/missing cannot be read\n"},
+    {SIGN_IN "  htpasswd: missing\n",
+     "6:13: warning: DIR/missing cannot be read: No such file or directory\n"},
     {LDAP, ""},
     {LDAP "  htpasswd: there\n",
      "7:10: sign-in: it is checked against htpasswd or ldap: write one of them\n"},
@@ -289,10 +309,10 @@ static const struct {
     {LDAP "    bind-dn: cn=search\n",
      "7:10: ldap: bind_dn needs bind_password: without, the directory would bind anonymously\n"},
     {LDAP "    bind-dn: cn=search\n    bind-password-file: missing\n",
-     "10:25: warning: DIR/missing cannot be read\n"},
+     "10:25: warning: DIR/missing cannot be read: No such file or directory\n"},
     {LDAP "    bind-password-file: there\n",
      "9:25: bind-password-file: whose password is it? bind-dn is missing\n"},
-    {LDAP "    ca: missing\n", "9:9: warning: DIR/missing cannot be read\n"},
+    {LDAP "    ca: missing\n", "9:9: warning: DIR/missing cannot be read: No such file or directory\n"},
     {LDAP "    name-variations: few\n",
      "9:22: name-variations: \"few\" is not one of any, fewer: did you mean \"fewer\"?\n"},
     {LDAP "    group-filter: \"x\"\n", "7:10: ldap: the filter does not begin with a parenthesis\n"},
