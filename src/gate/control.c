@@ -400,6 +400,10 @@ static void run(void *arg)
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     uv_run(&c->loop.uv, UV_RUN_DEFAULT);
     netloop_deinit(&c->loop);
+    uv_mutex_lock(&c->lock);
+    c->finished = true;
+    uv_cond_signal(&c->finish);
+    uv_mutex_unlock(&c->lock);
 }
 
 int control_start(struct control **out, struct runtime *runtime, const struct worker *workers,
@@ -416,6 +420,7 @@ int control_start(struct control **out, struct runtime *runtime, const struct wo
     c->started_ms = clock_true_ms();
     uv_mutex_init(&c->lock);
     uv_sem_init(&c->settled, 0);
+    uv_cond_init(&c->finish);
     uv_async_init(&c->loop.uv, &c->wake, on_wake);
     c->wake.data = c;
     list_init(&c->servers);
@@ -453,13 +458,15 @@ void control_drain(struct control *c)
 /* Whether the thread ended in time. */
 static bool join(struct control *c, int64_t limit_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(limit_ms / 1000);
-    until.tv_nsec += (long)(limit_ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return pthread_clockjoin_np(c->thread, NULL, CLOCK_MONOTONIC, &until) == 0;
+    uint64_t end = clock_mono_ns() + (uint64_t)limit_ms * 1000000, now;
+    uv_mutex_lock(&c->lock);
+    while (!c->finished && (now = clock_mono_ns()) < end)
+        uv_cond_timedwait(&c->finish, &c->lock, end - now);
+    bool finished = c->finished;
+    uv_mutex_unlock(&c->lock);
+    if (finished)
+        uv_thread_join(&c->thread);
+    return finished;
 }
 
 bool control_stop(struct control *c, int64_t limit_ms)
@@ -468,6 +475,7 @@ bool control_stop(struct control *c, int64_t limit_ms)
     if (!join(c, limit_ms))
         return false;
     uv_sem_destroy(&c->settled);
+    uv_cond_destroy(&c->finish);
     uv_mutex_destroy(&c->lock);
     free(c);
     return true;

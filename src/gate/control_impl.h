@@ -65,6 +65,8 @@ struct control {
     struct runtime *asked_runtime;
     bool asked_drain;
     bool asked_stop;
+    bool finished; /* the thread has done all but end */
+    uv_cond_t finish;
     uv_sem_t settled; /* posted when a runtime's remote authorities have been asked once */
 };
 
