@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define RECORD_HASH        32 /* SHA-256 of the ticket value (30 or 32 characters, without its authority) */
+#define RECORD_DIGITS      65 /* the hash in hexadecimal and NUL */
 #define RECORD_FINGERPRINT 13 /* 12 hex digits of the hash and NUL: how logs and commands name a ticket */
 
 enum ticket_class { TICKET_BACKGROUND, TICKET_SESSION };
@@ -52,6 +53,9 @@ struct record {
 
 void record_hash(uint8_t hash[RECORD_HASH], const char *ticket_value, size_t len);
 void record_fingerprint(char dst[RECORD_FINGERPRINT], const uint8_t hash[RECORD_HASH]);
+void record_digits(char dst[RECORD_DIGITS], const uint8_t hash[RECORD_HASH]); /* lower case */
+/* The way back. false, and hash untouched, for anything but 64 lower-case digits. */
+bool record_parse_digits(uint8_t hash[RECORD_HASH], const char *text);
 
 /* The stored form (little endian, length-prefixed strings, a format version first). The hash is the key, not
  * part of it. Returns the length or ERR_TOO_BIG; dst has RECORD_BYTES_MAX bytes. */

@@ -236,13 +236,7 @@ static bool read_ticket(struct work *w, const char *text)
         mem_wipe(&t, sizeof t);
         return true;
     }
-    if (len != (size_t)2 * RECORD_HASH || strspn(text, "0123456789abcdef") != len)
-        return false;
-    for (size_t i = 0; i < RECORD_HASH; i++) {
-        char pair[3] = {text[2 * i], text[2 * i + 1], '\0'};
-        w->hash[i] = (uint8_t)strtoul(pair, NULL, 16);
-    }
-    return true;
+    return record_parse_digits(w->hash, text);
 }
 
 /* ---- injecting ---- */
@@ -321,7 +315,9 @@ static void inject_once(struct control_context *x, struct httpd_request *r, cons
     w->user = text_member(body, "user");
     w->what = strcmp(name, "forget") == 0 ? STORE_SWEEP_FORGET : STORE_SWEEP_EXPIRE;
     if (ticket != NULL && !read_ticket(w, ticket)) {
-        ticketapi_error(r, 400, NULL, "bad_request", "ticket is neither a ticket string nor a whole hash");
+        ticketapi_error(r, 400, NULL, "bad_request",
+                        "ticket is neither a ticket string nor a whole hash of 64 digits: a fingerprint is "
+                        "not enough here");
         end_work(w);
         return;
     }

@@ -428,10 +428,9 @@ static void ask_about_next(struct tunnels *t)
 {
     while (t->asking < ASKING_MAX && !list_empty(&t->rechecks)) {
         struct held *h = list_entry(t->rechecks.next, struct held, recheck);
-        char digits[2 * RECORD_HASH + 1];
+        char digits[RECORD_DIGITS];
         list_remove(&h->recheck);
-        for (size_t i = 0; i < RECORD_HASH; i++)
-            snprintf(digits + 2 * i, 3, "%02x", h->hash[i]);
+        record_digits(digits, h->hash);
         const struct store_query q = {.fingerprint = digits, .limit = 1};
         t->asking++;
         h->asked = store_client_list(authority_client_store(h->client), &q, on_asked, h);

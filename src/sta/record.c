@@ -41,14 +41,36 @@ void record_hash(uint8_t hash[RECORD_HASH], const char *ticket_value, size_t len
     (void)done;
 }
 
+static const char digits[] = "0123456789abcdef";
+
+static void write_digits(char *dst, const uint8_t *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        dst[2 * i] = digits[bytes[i] >> 4];
+        dst[2 * i + 1] = digits[bytes[i] & 15];
+    }
+    dst[2 * n] = '\0';
+}
+
 void record_fingerprint(char dst[RECORD_FINGERPRINT], const uint8_t hash[RECORD_HASH])
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < (RECORD_FINGERPRINT - 1) / 2; i++) {
-        dst[2 * i] = digits[hash[i] >> 4];
-        dst[2 * i + 1] = digits[hash[i] & 15];
+    write_digits(dst, hash, (RECORD_FINGERPRINT - 1) / 2);
+}
+
+void record_digits(char dst[RECORD_DIGITS], const uint8_t hash[RECORD_HASH])
+{
+    write_digits(dst, hash, RECORD_HASH);
+}
+
+bool record_parse_digits(uint8_t hash[RECORD_HASH], const char *text)
+{
+    if (strlen(text) != RECORD_DIGITS - 1 || strspn(text, digits) != RECORD_DIGITS - 1)
+        return false;
+    for (size_t i = 0; i < RECORD_HASH; i++) {
+        const char *high = strchr(digits, text[2 * i]), *low = strchr(digits, text[2 * i + 1]);
+        hash[i] = (uint8_t)((high - digits) << 4 | (low - digits));
     }
-    dst[RECORD_FINGERPRINT - 1] = '\0';
+    return true;
 }
 
 enum ticket_state record_state_at(const struct record *r, int64_t now_ms)

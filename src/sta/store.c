@@ -238,9 +238,8 @@ int store_get(struct store *s, const uint8_t hash[RECORD_HASH], struct record **
 {
     if (s->ops->run == NULL)
         return s->ops->get(s->backend, NULL, hash, out);
-    char digits[2 * RECORD_HASH + 1];
-    for (size_t i = 0; i < RECORD_HASH; i++)
-        snprintf(digits + 2 * i, 3, "%02x", hash[i]);
+    char digits[RECORD_DIGITS];
+    record_digits(digits, hash);
     return find_elsewhere(s, digits, out);
 }
 

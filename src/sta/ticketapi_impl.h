@@ -13,7 +13,7 @@ struct api_call { /* one request */
     enum api_action action;
     char user[256];             /* who asks; "" for an administrator */
     char address[ADDRESS_TEXT]; /* the peer's, for the rate limit */
-    char id[2 * RECORD_HASH + 1];
+    char id[RECORD_DIGITS];
     json_t *body;                     /* owned; may be NULL */
     const char *detail;               /* for the log */
     size_t at;                        /* LIST, SHOW, REVOKE: which client is asked */

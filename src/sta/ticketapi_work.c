@@ -313,7 +313,7 @@ static void on_listed(void *owner, int rc, struct record *const *records, size_t
 {
     struct api_call *c = owner;
     const struct authority *a = authority_client_authority(c->t->clients[c->at]);
-    char hash[2 * RECORD_HASH + 1];
+    char hash[RECORD_DIGITS];
     if (rc < 0) {
         json_decref(c->list);
         api_store_failed(c, rc);
@@ -327,8 +327,7 @@ static void on_listed(void *owner, int rc, struct record *const *records, size_t
     if (more && c->wanted_user != NULL) { /* the newest of them: there is no going on behind these */
         set(c->list, "more", json_true());
     } else if (more && count > 0) { /* where to go on: this authority, behind this hash */
-        for (size_t i = 0; i < RECORD_HASH; i++)
-            snprintf(hash + 2 * i, 3, "%02x", records[count - 1]->hash[i]);
+        record_digits(hash, records[count - 1]->hash);
         char *next = mem_printf("%zu-%s", c->at, hash);
         set(c->list, "next", json_string(next));
         free(next);
@@ -338,11 +337,6 @@ static void on_listed(void *owner, int rc, struct record *const *records, size_t
     c->at++;
     c->id[0] = '\0'; /* the next authority from its beginning */
     ask_next(c);
-}
-
-static int hex_value(char ch)
-{
-    return ch >= '0' && ch <= '9' ? ch - '0' : (ch | 0x20) - 'a' + 10;
 }
 
 static void start_query(struct api_call *c, struct store_query *q)
@@ -355,9 +349,7 @@ static void start_query(struct api_call *c, struct store_query *q)
         q->user = c->wanted_user;
         q->limit = STORE_PAGE_MAX;
     } else if (c->id[0] != '\0') {
-        q->has_after = true;
-        for (size_t i = 0; i < RECORD_HASH; i++)
-            q->after[i] = (uint8_t)(hex_value(c->id[2 * i]) << 4 | hex_value(c->id[2 * i + 1]));
+        q->has_after = record_parse_digits(q->after, c->id);
     }
 }
 

@@ -160,11 +160,10 @@ static int seek_all(const struct settings *s, const struct ticket_arguments *a)
     if (a->string.count == 0)
         best = seek(s, a, a->fingerprint, &p);
     for (unsigned i = 0; i < a->string.count; i++) {
-        char digits[2 * RECORD_HASH + 1];
+        char digits[RECORD_DIGITS];
         uint8_t hash[RECORD_HASH];
         record_hash(hash, a->string.ref[i].value, strlen(a->string.ref[i].value));
-        for (size_t j = 0; j < RECORD_HASH; j++)
-            snprintf(digits + 2 * j, 3, "%02x", hash[j]);
+        record_digits(digits, hash);
         enum admin_result r = seek(s, a, digits, &p);
         if (i == 0 || r == ADMIN_OK)
             best = r;

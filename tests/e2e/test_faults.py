@@ -403,7 +403,7 @@ def test_tickets_that_are_none(gateway):
     for text in ("nonsense", "", ";40;STA1;", "0123456789ab"):
         result = fault(gateway, "forget", "--ticket", text)
         assert (result.returncode, result.stdout) == (1, "")
-        assert "neither a ticket string nor a whole hash" in result.stderr
+        assert "a fingerprint is not enough here" in result.stderr
     result = fault(gateway, "expire", "--ticket", "-", stdin="")
     assert result.returncode == 1
 

@@ -2,6 +2,7 @@
  * issued. */
 #include <check.h>
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -340,6 +341,32 @@ START_TEST(hash_and_fingerprint)
 }
 END_TEST
 
+START_TEST(digits_and_back)
+{
+    static const char text[] = "ba8a51f829d4000102030405060708090a0b0c0d0e0f10f0e0d0c0b0a0908070";
+    uint8_t hash[RECORD_HASH] = {7}, again[RECORD_HASH];
+    char digits[RECORD_DIGITS], wrong[RECORD_DIGITS + 1];
+    ck_assert(record_parse_digits(hash, text));
+    ck_assert_uint_eq(hash[0], 0xba);
+    ck_assert_uint_eq(hash[31], 0x70);
+    record_digits(digits, hash);
+    ck_assert_str_eq(digits, text);
+    memcpy(again, hash, sizeof again);
+    ck_assert(!record_parse_digits(again, ""));
+    for (size_t i = 0; i < RECORD_DIGITS; i++) { /* no digit, an upper-case one, too short at each place */
+        static const char bad[] = "gA-/:`\0";
+        for (size_t j = 0; i < RECORD_DIGITS - 1 && j < sizeof bad - 1; j++) {
+            memcpy(wrong, text, sizeof text);
+            wrong[i] = bad[j];
+            ck_assert(!record_parse_digits(again, wrong));
+        }
+    }
+    snprintf(wrong, sizeof wrong, "%s0", text);
+    ck_assert(!record_parse_digits(again, wrong));
+    ck_assert_mem_eq(again, hash, RECORD_HASH);
+}
+END_TEST
+
 START_TEST(issued_values)
 {
     enum { COUNT = 2000 };
@@ -376,6 +403,7 @@ int main(void)
     tcase_add_test(tc, states_over_time);
     tcase_add_test(tc, names);
     tcase_add_test(tc, hash_and_fingerprint);
+    tcase_add_test(tc, digits_and_back);
     tcase_add_test(tc, issued_values);
     Suite *suite = suite_create("record");
     suite_add_tcase(suite, tc);
