@@ -328,8 +328,8 @@ class Gateway:
 
     # ---- clients and tickets
 
-    def address(self, index=0):
-        host, _, port = self.ready["listeners"][index].rpartition(":")
+    def address(self, index=0, of="listeners"):
+        host, _, port = self.ready[of][index].rpartition(":")
         return host.strip("[]"), int(port)
 
     def ticket(self, user="alice", **options):
@@ -362,6 +362,16 @@ class Gateway:
         answer = client.connect(target, wire.basic(ticket))
         assert answer.status == 200, answer
         return client
+
+    def socks_tunnel(self, ticket, target=MAIL):
+        client = self.client()
+        host, _, port = target.rpartition(":")
+        assert client.socks(host, int(port), password=ticket) == 0
+        return client
+
+    def tunnels(self, ticket, count=8):
+        """Open ones, by both doors in turn, and over all workers as far as chance goes."""
+        return [self.tunnel(ticket) if i % 2 == 0 else self.socks_tunnel(ticket) for i in range(count)]
 
 
 class Client:
@@ -421,10 +431,14 @@ class Client:
             self.tls.recv_all()
         return rest
 
-    def echoes(self, text=b"over the tunnel"):
-        """The backend sends back what it gets, and ends when we do."""
+    def hello(self, text=b"hello"):
+        """The backend sends back what it gets; the tunnel stays open."""
         self.conn.sendall(text)
         assert self.conn.recv_exact(len(text)) == text
+
+    def echoes(self, text=b"over the tunnel"):
+        """The backend sends back what it gets, and ends when we do."""
+        self.hello(text)
         assert self.end() == b""
 
     def ended(self, reason, detail=..., **fields):

@@ -26,15 +26,10 @@ def run(make):
     return run
 
 
-def hello(client):
-    client.conn.sendall(b"hello")
-    assert client.conn.recv_exact(5) == b"hello"
-
-
-def closed_to_new_ones(gateway):
+def closed_to_new_ones(gateway, of="listeners"):
     def refused():
         try:
-            client = wire.Tcp.dial(gateway.address())
+            client = wire.Tcp.dial(gateway.address(of=of))
         except ConnectionRefusedError:
             return True
         client.close()
@@ -51,7 +46,7 @@ def test_an_open_tunnel_finishes(run, number):
     assert event["signal"] == number.name and event["connections"] == 1
     closed_to_new_ones(gateway)
     for _ in range(3):
-        hello(tunnel)
+        tunnel.hello()
     assert gateway.process.poll() is None
     assert tunnel.end() == b""
     assert gateway.wait_exit() == 0
@@ -71,6 +66,26 @@ def connected(path):
     client.settimeout(wire.DEADLINE)
     client.connect(path)
     return client
+
+
+def test_services_close_and_the_socket_stays(make):
+    """While tunnels finish, nobody is given new tickets, but whoever stopped the gateway can still look and cut."""
+    gateway = make.gateway([lab.service(make.backend(backends.echo), tls_floor="none")], start=False, admin=issuing.ADMIN,
+                           authorities=[authorities.embedded()], **{"sign-in": {"htpasswd": "users"}})
+    issuing.write_users(gateway.folder / "users", alice=issuing.sha512(issuing.PASSWORD))
+    gateway.start()
+    ticket = issuing.ask(gateway, "POST", body={})[1]
+    tunnel = gateway.tunnel(ticket["ticket"])
+    gateway.signal(signal.SIGTERM)
+    gateway.wait_log("the drain", event="draining")
+    closed_to_new_ones(gateway, of="sta")
+    tunnel.hello()
+    status, answer = issuing.admin(gateway, "GET", issuing.TICKETS)
+    assert (status, [t["fingerprint"] for t in answer["tickets"]]) == (200, [ticket["fingerprint"]])
+    assert issuing.admin(gateway, "DELETE", f"{issuing.TICKETS}/{ticket['fingerprint']}")[0] == 200
+    tunnel.conn.ends()
+    assert gateway.wait_exit() == 0
+    tunnel.ended("ticket_revoked", None)
 
 
 def test_tickets_that_end_when_nobody_is_left(make):
@@ -109,8 +124,8 @@ def test_requests_that_never_end(make, signals):
         gateway.expect_output("warning:")  # passwords cross the loopback in clear
         gateway.start()
         tunnel = gateway.tunnel(gateway.ticket())
-        host, _, port = gateway.ready["sta"][0].rpartition(":")
-        half, whole = (socket.create_connection((host, int(port)), wire.DEADLINE) for _ in range(2))
+        address = gateway.address(of="sta")
+        half, whole = (socket.create_connection(address, wire.DEADLINE) for _ in range(2))
         half.sendall(b"GET /v1/tickets HTTP/1.1\r\n")
         whole.sendall(b"GET /v1/tickets HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic YTpi\r\n\r\n")
         asked, _ = directory.accept()
@@ -150,7 +165,7 @@ def test_a_second_signal(run, first, second):
     tunnels = [gateway.tunnel(ticket) for _ in range(4)]
     gateway.signal(first)
     gateway.wait_log("the drain", event="draining")
-    hello(tunnels[0])
+    tunnels[0].hello()
     gateway.signal(second)
     assert gateway.wait_exit() == 0
     assert gateway.wait_log("the stop", event="stopping")["signal"] == second.name
@@ -164,7 +179,7 @@ def test_a_reload_while_draining_is_none(run):
     gateway.signal(signal.SIGTERM)
     gateway.wait_log("the drain", event="draining")
     gateway.signal(signal.SIGHUP)
-    hello(tunnel)
+    tunnel.hello()
     assert tunnel.end() == b""
     assert gateway.wait_exit() == 0
     assert not any(e["event"].startswith("reload") for e in gateway.events)
@@ -197,7 +212,7 @@ def test_those_without_a_tunnel_are_refused(run):
     assert partly.socks_reply() == lab.reasons_table()["shutting_down"]["socks"]
     for client in (silent, half_hello, in_handshake, asking, by_http, by_socks, partly):
         client.ended("shutting_down", None)
-    hello(tunnel)
+    tunnel.hello()
     assert tunnel.end() == b""
     assert gateway.wait_exit() == 0
 

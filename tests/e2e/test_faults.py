@@ -78,11 +78,6 @@ def state(gateway, ticket):
     return listed[0]["state"], listed[0].get("injected", False)
 
 
-def hello(client):
-    client.conn.sendall(b"hello")
-    assert client.conn.recv_exact(5) == b"hello"
-
-
 def ended(gateway):
     """How many connections ended by a fault, by reason."""
     return {re.search('reason="([^"]*)"', k)[1]: v for k, v in issuing.metrics(gateway).items()
@@ -166,7 +161,7 @@ def test_it_is_down(gateway, name):
         entry = shown(gateway, ticket["ticket"], "authority_down", detail, door=door)
         assert entry["authority"] == lab.AUTHORITY and entry["ticket"] == ticket["fingerprint"] and "user" not in entry
     shown(gateway, session["ticket"], "authority_down", detail)
-    hello(tunnel)
+    tunnel.hello()
     shown(gateway, elsewhere["ticket"], "ok", injected=False)
     # of a pair, the other one is asked
     parts = [t["ticket"].split(";", 2)[2] for t in (ticket, elsewhere)]
@@ -367,7 +362,7 @@ def test_forget_one(gateway):
     entry = shown(gateway, ticket["ticket"], "ticket_unknown")
     assert "user" not in entry  # it never was
     shown(gateway, other["ticket"], "ok", injected=False)
-    hello(tunnel)  # a classic STA that restarts cuts no tunnel
+    tunnel.hello()  # a classic STA that restarts cuts no tunnel
     assert authorities.service(gateway).redeem(ticket["ticket"]) == "ticket-unknown"
     # the administrator sees what became of it, its user does not
     assert state(gateway, ticket) == ("forgotten", True) and state(gateway, other) == ("live", False)
@@ -391,7 +386,7 @@ def test_expire_one(gateway):
     text = lab.stagate("ticket", "list", "-c", gateway.path).stdout
     assert re.search(rf"^{ticket['fingerprint']} .* expired", text, re.M)
     assert admin(gateway, "GET", f"{TICKETS}/{ticket['fingerprint']}")[1]["injected"] is True
-    hello(tunnel)  # on-expiry: keep
+    tunnel.hello()  # on-expiry: keep
     tunnel.echoes()
     event = gateway.wait_log("an exchange", event="fault", fault="expire")
     assert ticket["ticket"].rpartition(";")[2] not in json.dumps(event)

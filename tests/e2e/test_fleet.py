@@ -61,11 +61,6 @@ def shown(gateway, ticket, reason, detail=...):
     return client.ended(reason, detail)
 
 
-def hello(client):
-    client.conn.sendall(b"hello")
-    assert client.conn.recv_exact(5) == b"hello"
-
-
 def in_threads(count, work):
     start = threading.Barrier(count)
 
@@ -150,7 +145,7 @@ def test_refreshed_at_one_good_at_both(make, backend, shared_redis):
         return admin(gateway, "GET", f"{TICKETS}/{ticket['fingerprint']}")[1]
     wire.poll(lambda: now(two)["expires"] > ticket["expires"], "the ticket to be refreshed")
     for tunnel in tunnels:
-        hello(tunnel)
+        tunnel.hello()
     # the tunnel at one is enough for both
     tunnels[1].echoes()
     seen = now(one)["expires"]
@@ -171,7 +166,7 @@ def test_faults_of_tickets_are_everybodys(make, backend, shared_redis):
         assert tunnel.ended("ticket_expired", None)["injected"] is True
     assert shown(one, ticket["ticket"], "ticket_expired")["injected"] is True
     for tunnel in others:
-        hello(tunnel)
+        tunnel.hello()
     assert fault(two, "forget").stdout == "forget: 1 tickets\n"
     assert shown(one, other["ticket"], "ticket_unknown")["injected"] is True
     for tunnel in others:
@@ -306,7 +301,7 @@ def test_killed_and_back_with_everything(make, backend, own_redis):
         assert authorities.service(gateway).ask(authorities.request_ticket()).error == "internal"
         assert authorities.metric(gateway, "stagate_authority_up", authority=lab.AUTHORITY) == 0
     for tunnel in tunnels:
-        hello(tunnel)
+        tunnel.hello()
 
     redis.start()
     for gateway in fleet:
@@ -319,7 +314,7 @@ def test_killed_and_back_with_everything(make, backend, own_redis):
         wire.poll(lambda gateway=gateway: authorities.status(gateway)[lab.AUTHORITY]["state"] == "up", "the state")
     # what is told from one to the other is told again, too
     for tunnel in tunnels:
-        hello(tunnel)
+        tunnel.hello()
     assert admin(one, "DELETE", f"{TICKETS}/{ticket['fingerprint']}")[0] == 200
     for tunnel in tunnels:
         tunnel.conn.ends()
@@ -375,7 +370,7 @@ def test_redis_that_does_not_answer(make, backend, own_redis):
         assert admin(gateway, "POST", TICKETS, {"user": "alice"})[0] == 503
         result = lab.stagate("ticket", "list", "-c", gateway.path)
         assert (result.returncode, result.stdout) == (1, "")
-        hello(tunnel)
+        tunnel.hello()
     finally:
         redis.process.send_signal(signal.SIGCONT)
     finds_back(gateway, ticket)

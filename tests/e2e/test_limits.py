@@ -11,11 +11,6 @@ def full_gateway(make, connections, **sections):
     return gateway, gateway.ticket()
 
 
-def hello(client):
-    client.conn.sendall(b"hello")
-    assert client.conn.recv_exact(5) == b"hello"
-
-
 def test_tunnels_fill_the_gateway(make):
     gateway, ticket = full_gateway(make, 4)
     tunnels = [gateway.tunnel(ticket) for _ in range(4)]
@@ -24,11 +19,11 @@ def test_tunnels_fill_the_gateway(make):
         assert client.tcp.ends() == b""
         client.ended("overloaded", None)
     for tunnel in tunnels:
-        hello(tunnel)
+        tunnel.hello()
     # one that leaves makes room for one
     assert tunnels[0].end() == b""
     tunnels[0].ended("ok")
-    hello(gateway.tunnel(ticket))
+    gateway.tunnel(ticket).hello()
 
 
 def test_the_longest_silent_gives_way(make):
@@ -38,8 +33,8 @@ def test_the_longest_silent_gives_way(make):
     newer = gateway.tunnel(ticket)
     assert silent[0].tcp.ends() == b""
     silent[0].ended("overloaded", "silent, and gave way to a newer client")
-    hello(newer)
-    hello(tunnel)
+    newer.hello()
+    tunnel.hello()
     # those that are silent behind their handshake give way too
     asking = gateway.client()
     silent[1].ended("overloaded", "silent, and gave way to a newer client")
@@ -47,7 +42,7 @@ def test_the_longest_silent_gives_way(make):
     silent[2].ended("overloaded", "silent, and gave way to a newer client")
     gateway.tunnel(ticket)
     asking.ended("overloaded", "silent, and gave way to a newer client")
-    hello(tunnel)
+    tunnel.hello()
 
 
 def test_a_limit_above_the_open_files(make):
@@ -65,7 +60,7 @@ def test_a_limit_above_the_open_files(make):
     # and the limit that is left holds: no connection is lost for want of a descriptor
     ticket = gateway.ticket()
     clients = [gateway.raw() for _ in range(200)]
-    hello(gateway.tunnel(ticket))
+    gateway.tunnel(ticket).hello()
     for client in clients:
         client.close()
 

@@ -40,11 +40,6 @@ def told(gateway, ticket, target=lab.MAIL, **options):
     return answer["X-Stagate-Reason"] or answer.status
 
 
-def hello(client):
-    client.conn.sendall(b"hello")
-    assert client.conn.recv_exact(5) == b"hello"
-
-
 def test_nothing_changed(make, backend):
     gateway = make.gateway([lab.service(backend, tls_floor="none")])
     ready, ticket = gateway.ready, gateway.ticket()
@@ -54,7 +49,7 @@ def test_nothing_changed(make, backend):
         assert {k: event[k] for k in ("listeners", "authorities", "workers")} == \
                {k: ready[k] for k in ("listeners", "authorities", "workers")}
     assert told(gateway, ticket) == 200
-    hello(tunnel)
+    tunnel.hello()
 
 
 def test_services_change_for_new_connections(make, backend):
@@ -68,7 +63,7 @@ def test_services_change_for_new_connections(make, backend):
     assert told(gateway, ticket, PUSH) == 200
     assert told(gateway, ticket) == "service_not_listed"
     # what was open goes on by the rules that it was opened by
-    hello(old)
+    old.hello()
     assert old.end() == b""
     old.ended("ok", target=lab.MAIL)
 
@@ -150,7 +145,7 @@ def test_listeners_come_and_go(make, backend, certs):
     assert reloads(gateway, gateway.conf)["listeners"] == event["listeners"][1:]
     assert told(gateway, ticket, index=0) == 200
     wire.poll(lambda: refuses(gone), "the first listener to close")
-    hello(through_first)
+    through_first.hello()
     assert through_first.end() == b""
     through_first.ended("ok", listener=address)
 
@@ -240,7 +235,7 @@ def test_certificates_change(make, backend, certs, tmp_path):
     reloads(gateway, gateway.conf)
     after = certificate()
     assert after != before
-    hello(old)
+    old.hello()
     # the same files with other content
     pathlib.Path(fresh.gateway_key).write_bytes(pathlib.Path(certs.gateway_key).read_bytes())
     gateway.expect_output("is not the key of")
@@ -278,7 +273,7 @@ def test_authorities_come_and_go(make, backend):
     gateway.conf["authorities"] = [other]
     reloads(gateway, gateway.conf)
     assert told(gateway, first) == "authority_unknown" and told(gateway, second) == 200
-    hello(old)
+    old.hello()
 
 
 def test_time_outs_and_limits_change(make, backend):
@@ -290,7 +285,7 @@ def test_time_outs_and_limits_change(make, backend):
     client = gateway.tunnel(ticket)
     assert client.conn.recv_all() == b""
     client.ended("idle_timeout")
-    hello(old)
+    old.hello()
     gateway.conf["timeouts"]["idle"] = "1h"
     gateway.conf["limits"]["connections"] = 2
     reloads(gateway, gateway.conf)
@@ -298,8 +293,8 @@ def test_time_outs_and_limits_change(make, backend):
     third = gateway.raw()
     assert third.tcp.ends() == b""
     third.ended("overloaded")
-    hello(old)
-    hello(second)
+    old.hello()
+    second.hello()
 
 
 def test_log_level_changes(make, backend):

@@ -36,22 +36,10 @@ def without_socket(make_shared, backend):
     return start(make_shared, backend)
 
 
-def hello(client):
-    client.conn.sendall(b"hello")
-    assert client.conn.recv_exact(5) == b"hello"
-
-
-def by_socks(gateway, ticket):
-    client = gateway.client()
-    host, _, port = lab.MAIL.rpartition(":")
-    assert client.socks(host, int(port), password=ticket) == 0
-    return client
-
-
 def tunnels_of(gateway, ticket, count=6):
-    tunnels = [gateway.tunnel(ticket) if i % 2 == 0 else by_socks(gateway, ticket) for i in range(count)]
+    tunnels = gateway.tunnels(ticket, count)
     for tunnel in tunnels:
-        hello(tunnel)
+        tunnel.hello()
     return tunnels
 
 
@@ -147,9 +135,9 @@ def test_tunnels_in_every_state(make, certs, mail_context, backend):
     before, within, inside = (gateway.tunnel(ticket["ticket"]) for _ in range(3))
     within.conn.sendall(wire.first_flight(wire.client_context(), "mail.example.com")[:50])
     inside.inner_tls()
-    hello(inside)
+    inside.hello()
     half = gateway.tunnel(ticket["ticket"], push)
-    hello(half)
+    half.hello()
     half.conn.shutdown_write()
     full = gateway.tunnel(ticket["ticket"], dump)
     wire.poll(full.tcp.readable, "bytes of the source")
@@ -159,6 +147,24 @@ def test_tunnels_in_every_state(make, certs, mail_context, backend):
         tunnel.ended("ticket_revoked", None)
     half.tcp.ends()
     assert half.gateway.connection(half)["reason"] in ("ticket_revoked", "ok")  # its end may have been first
+
+
+@pytest.mark.parametrize("socket, revoke", WAYS.values(), ids=WAYS)
+def test_used_and_expired_ones(with_socket, without_socket, socket, revoke):
+    """Session tickets are used up by their first tunnel, and tunnels outlive a background ticket: both are revoked all
+    the same, which cuts; what they were before they stay."""
+    gateway = with_socket if socket else without_socket
+    used = ask(gateway, "POST", body={"class": "session"})[1]
+    expired = ask(gateway, "POST", body={"lifetime": "1s"})[1]
+    tunnels = [gateway.tunnel(used["ticket"]), gateway.tunnel(expired["ticket"])]
+    wire.poll(lambda: told(gateway, expired["ticket"]) == "ticket_expired", "the ticket to expire")
+    assert told(gateway, used["ticket"]) == "ticket_used"
+    for tunnel, ticket, before in zip(tunnels, (used, expired), ("ticket_used", "ticket_expired")):
+        tunnel.hello()
+        revoke(gateway, ticket)
+        tunnel.conn.ends()
+        tunnel.ended("ticket_revoked", None, ticket=ticket["fingerprint"])
+        assert told(gateway, ticket["ticket"]) == before
 
 
 def test_while_it_is_being_asked_for(make, backend):

@@ -355,10 +355,10 @@ def test_an_answer_that_is_due_when_the_authority_goes(authority, certs):
     """What was asked before a reload is answered, also where the reload takes the whole authority away."""
     running = authority(store="memory")
     assert lab.stagate("fault", "-c", running.path, "authority-slow", "700ms").returncode == 0
-    host, _, port = running.ready["sta"][0].rpartition(":")
+    address = running.address(of="sta")
     conns = []
     for _ in range(3):
-        conns.append(wire.Tcp.dial((host, int(port))))
+        conns.append(wire.Tcp.dial(address))
         conns[-1].sendall(post(random.Random(0), authorities.request_ticket()))
     conns[0].close()
     conf = authorities.authority_config(certs, authorities.embedded("http://127.0.0.2:0", "STAOTHER", "lmdb:others"))
@@ -435,11 +435,11 @@ def test_ten_thousand_bodies(authority):
             authorities.request_ticket(cls="background", services=[lab.MAIL], lifetime=1000),
             authorities.request_data(ticket), authorities.request_refresh(ticket), authorities.request_id(),
             authorities.message("<ResponseError><Error id='busy'/></ResponseError>")]
-    host, _, port = running.ready["sta"][0].rpartition(":")
+    address = running.address(of="sta")
     told = {}
     counted = sum(authorities.metrics(running, "stagate_sta_requests_total").values())
     for _ in range(20):
-        conn = wire.Tcp.dial((host, int(port)))
+        conn = wire.Tcp.dial(address)
         for _ in range(20):
             batch = [post(rng, mutate(rng, rng.choice(good))) for _ in range(25)]
             conn.sendall(b"".join(batch))

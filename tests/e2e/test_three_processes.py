@@ -47,11 +47,6 @@ def gateway(make, certs, backend):
     return gateway
 
 
-def hello(tunnel):
-    tunnel.conn.sendall(b"hello")
-    assert tunnel.conn.recv_exact(5) == b"hello"
-
-
 def show(gateway, ticket):
     """What becomes of a ticket: "ok", or the reason."""
     client = gateway.client()
@@ -85,21 +80,21 @@ def test_each_is_killed(authority, gateway):
     background, refreshable = issue(sta, cls="background"), issue(sta, refreshable=True)
     sessions = [issue(sta) for _ in range(4)]
     tunnel = gate.tunnel(background)
-    hello(tunnel)
+    tunnel.hello()
     assert show(gate, sessions[0]) == "ok"
 
     # the authority dies: tunnels live on, nobody comes in, and nothing is spent
     sta.kill()
     for ticket in (background, refreshable, *sessions):
         assert show(gate, ticket) == "authority_down"
-    hello(tunnel)
+    tunnel.hello()
     wire.poll(lambda: not is_up(gate), "the probe to find it down")
     with pytest.raises(OSError):
         issue(sta)
     sta.start()
     wire.poll(lambda: is_up(gate), "the probe to find it up")
     assert [show(gate, t) for t in (background, refreshable, *sessions[:2])] == ["ok", "ok", "ticket_used", "ok"]
-    hello(tunnel)
+    tunnel.hello()
 
     # the gateway dies: its tunnels end, what it knew was the authority's
     gate.kill()
@@ -136,11 +131,11 @@ def test_an_authority_with_a_memory_store_is_killed(authority, gateway):
     tunnel = gate.tunnel(background)
     sta.kill()
     assert show(gate, background) == "authority_down"
-    hello(tunnel)
+    tunnel.hello()
     sta.start()
     wire.poll(lambda: is_up(gate), "the probe to find it up")
     assert show(gate, background) == show(gate, session) == "ticket_unknown"
-    hello(tunnel)
+    tunnel.hello()
     assert show(gate, issue(sta)) == "ok"
 
 

@@ -23,23 +23,6 @@ def living(make, backend, policy=(), store="lmdb:tickets", authority=(), **secti
                         authorities=[authorities.embedded(store=store, **dict(authority))], **sections)
 
 
-def hello(client):
-    client.conn.sendall(b"hello")
-    assert client.conn.recv_exact(5) == b"hello"
-
-
-def by_socks(gateway, ticket):
-    client = gateway.client()
-    host, _, port = lab.MAIL.rpartition(":")
-    assert client.socks(host, int(port), password=ticket) == 0
-    return client
-
-
-def at_both_doors(gateway, ticket, count=8):
-    """Open tunnels, over all workers as far as chance goes."""
-    return [gateway.tunnel(ticket) if i % 2 == 0 else by_socks(gateway, ticket) for i in range(count)]
-
-
 def jump(gateway, by):
     result = fault(gateway, "clock", "--", by)
     assert (result.returncode, result.stderr) == (0, ""), result
@@ -58,8 +41,8 @@ def test_keep_and_cut(make, backend):
     cut = living(make, backend, {"on-expiry": "cut"})
     keep = living(make, backend, store=f"lmdb:{cut.folder}/tickets")
     ticket, other = issue(cut, "alice", lifetime="1s"), issue(cut, "bob")
-    at_cut, at_keep = at_both_doors(cut, ticket["ticket"]), at_both_doors(keep, ticket["ticket"])
-    others = at_both_doors(cut, other["ticket"], 2)
+    at_cut, at_keep = cut.tunnels(ticket["ticket"]), keep.tunnels(ticket["ticket"])
+    others = cut.tunnels(other["ticket"], 2)
     all_end(at_cut, "ticket_expired", ticket=ticket["fingerprint"], user="alice")
     for gateway in (cut, keep):
         assert told(gateway, ticket["ticket"]) == "ticket_expired"
@@ -72,14 +55,14 @@ def test_keep_and_cut(make, backend):
 def test_drain_ends_what_is_quiet(make, backend):
     gateway = living(make, backend, {"on-expiry": "drain"}, timeouts={"linger": "1s", "drain": "1h"})
     ticket = issue(gateway, "alice", lifetime="1s")["ticket"]
-    quiet, (busy, *_) = at_both_doors(gateway, ticket), at_both_doors(gateway, ticket, 1)
+    quiet, (busy, *_) = gateway.tunnels(ticket), gateway.tunnels(ticket, 1)
 
     def over():
-        hello(busy)
+        busy.hello()
         return all(tunnel.tcp.readable() for tunnel in quiet)
     wire.poll(over, "quiet tunnels to end")
     all_end(quiet, "ticket_expired")
-    hello(busy)
+    busy.hello()
     assert told(gateway, ticket) == "ticket_expired"
     # that one ends when it has become quiet, too
     all_end([busy], "ticket_expired")
@@ -88,11 +71,11 @@ def test_drain_ends_what_is_quiet(make, backend):
 def test_drain_has_an_end(make, backend):
     gateway = living(make, backend, {"on-expiry": "drain"}, timeouts={"linger": "1h", "drain": "500ms"})
     ticket, other = issue(gateway, "alice", lifetime="1s")["ticket"], issue(gateway, "bob")["ticket"]
-    tunnels, others = at_both_doors(gateway, ticket), at_both_doors(gateway, other, 2)
+    tunnels, others = gateway.tunnels(ticket), gateway.tunnels(other, 2)
 
     def cut():
         for tunnel in others:
-            hello(tunnel)
+            tunnel.hello()
         return all(tunnel.tcp.readable() for tunnel in tunnels)
     wire.poll(cut, "busy tunnels to be cut")
     all_end(tunnels, "ticket_expired")
@@ -103,7 +86,7 @@ def test_drain_has_an_end(make, backend):
 def test_a_tunnel_that_ends_while_it_drains(make, backend):
     gateway = living(make, backend, {"on-expiry": "drain"}, timeouts={"linger": "1h", "drain": "1h"})
     ticket = issue(gateway, "alice", lifetime="1h")["ticket"]
-    tunnels = at_both_doors(gateway, ticket, 2)
+    tunnels = gateway.tunnels(ticket, 2)
     jump(gateway, "2h")
     assert told(gateway, ticket) == "ticket_expired"
     for tunnel in tunnels:
@@ -127,10 +110,10 @@ def test_a_reload_changes_what_expiry_means_for_new_connections(make, backend):
     """A connection keeps the configuration that it was accepted under, to the end of its ticket."""
     gateway = living(make, backend)
     ticket = issue(gateway, "alice", lifetime="1h")["ticket"]
-    old = at_both_doors(gateway, ticket)
+    old = gateway.tunnels(ticket)
     gateway.conf["policy"]["on-expiry"] = "cut"
     assert gateway.reload(gateway.conf)["event"] == "reloaded"
-    new = at_both_doors(gateway, ticket)
+    new = gateway.tunnels(ticket)
     jump(gateway, "2h")
     all_end(new, "ticket_expired")
     for tunnel in old:
@@ -145,7 +128,7 @@ def test_tunnels_with_tls_inside(make, certs, mail_context):
     before = gateway.tunnel(ticket)  # in front of the inner handshake
     inside = gateway.tunnel(ticket)
     inside.inner_tls()
-    hello(inside)
+    inside.hello()
     jump(gateway, "2h")
     all_end([before], "ticket_expired")
     inside.tcp.ends()
@@ -158,7 +141,7 @@ def test_forced_timeout(make, backend):
     """Counted from the issue, whatever the ticket says; told to new connections at both doors."""
     gateway = living(make, backend, {"forced-timeout": "1s"})
     ticket = issue(gateway, "alice")
-    tunnels = at_both_doors(gateway, ticket["ticket"])
+    tunnels = gateway.tunnels(ticket["ticket"])
     all_end(tunnels, "forced_timeout", ticket=ticket["fingerprint"], user="alice")
     client = gateway.client()
     answer = client.connect(lab.MAIL, wire.basic(ticket["ticket"]))
@@ -179,12 +162,12 @@ def test_forced_timeout_and_expiry(make, backend):
     gateway = living(make, backend, {"forced-timeout": "2h", "on-expiry": "cut"})
     short, long = issue(gateway, "alice", lifetime="1h"), issue(gateway, "alice")
     session = issue(gateway, "alice", **{"class": "session"})
-    of_short, of_long = at_both_doors(gateway, short["ticket"], 2), at_both_doors(gateway, long["ticket"], 2)
+    of_short, of_long = gateway.tunnels(short["ticket"], 2), gateway.tunnels(long["ticket"], 2)
     of_session = gateway.tunnel(session["ticket"])
     jump(gateway, "90m")
     all_end(of_short, "ticket_expired")
     for tunnel in [*of_long, of_session]:
-        hello(tunnel)
+        tunnel.hello()
     jump(gateway, "121m")
     all_end([*of_long, of_session], "forced_timeout")
     assert told(gateway, short["ticket"]) == "ticket_expired"
@@ -202,13 +185,13 @@ def test_refreshable_tickets(make, backend, store):
 
     def now():
         return admin(gateway, "GET", f"{TICKETS}/{ticket['fingerprint']}")[1]
-    tunnels = at_both_doors(gateway, ticket["ticket"])
+    tunnels = gateway.tunnels(ticket["ticket"])
     # its end moves on while they live, twice for certain
     for _ in range(2):
         before = now()["expires"]
         wire.poll(lambda: now()["expires"] > before, "the ticket to be refreshed")
     for tunnel in tunnels:
-        hello(tunnel)
+        tunnel.hello()
     assert now()["state"] == "live" and now()["issued"] == ticket["issued"]
     assert told(gateway, ticket["ticket"]) == 200
     for tunnel in tunnels:
@@ -222,7 +205,7 @@ def test_what_is_not_refreshed_any_more_is_cut(make, backend):
     """A session that its clock leaves behind, as when the machine slept for too long."""
     gateway = living(make, backend, {"on-expiry": "cut"})
     ticket = issue(gateway, "alice", **{"class": "session", "refreshable": True})
-    tunnels = at_both_doors(gateway, ticket["ticket"], 4)
+    tunnels = gateway.tunnels(ticket["ticket"], 4)
     jump(gateway, "1h")
     all_end(tunnels, "ticket_expired")
     assert told(gateway, ticket["ticket"]) == "ticket_expired"
@@ -244,7 +227,7 @@ def test_a_week_in_a_second(make, backend):
     assert status["clockOffset"] == "10079m" and status["now"][:10] > ticket["issued"][:10]
     jump(gateway, "168h")
     assert told(gateway, ticket["ticket"]) == "ticket_expired"
-    hello(tunnel)  # on-expiry: keep
+    tunnel.hello()  # on-expiry: keep
     # jumps do not add up, and back in time it opens again
     jump(gateway, "-1h")
     assert told(gateway, ticket["ticket"]) == 200
@@ -261,7 +244,7 @@ def test_time_offset(make, backend):
     """The configuration's offset moves the gateway's clock and the commands', and a reload moves it again."""
     gateway = living(make, backend, {"on-expiry": "cut"})
     ticket = issue(gateway, "alice")
-    tunnels = at_both_doors(gateway, ticket["ticket"], 4)
+    tunnels = gateway.tunnels(ticket["ticket"], 4)
     gateway.conf["time-offset"] = "6d"
     assert gateway.reload(gateway.conf)["event"] == "reloaded"
     assert admin(gateway, "GET", "/v1/status")[1]["clockOffset"] == "144h"
@@ -313,7 +296,7 @@ def test_purging_many_holds_up_nobody(make, backend, store):
     purging.start()
     rounds = 0
     while purging.is_alive() or rounds == 0:
-        hello(tunnel)
+        tunnel.hello()
         assert told(gateway, kept["ticket"]) == 200
         assert told(gateway, issue(gateway, "alice", **{"class": "session"})["ticket"]) == 200
         rounds += 1
