@@ -65,8 +65,8 @@ struct story {
     char *device;
     char *agent;
     char *target;
-    char asked[TICKET_AUTHORITY_MAX + 1]; /* the ID in a ticket that no authority has; "" else */
-    char *sni;                            /* outer */
+    char *asked; /* the ID in a ticket that no authority has */
+    char *sni;   /* outer */
     char *inner_sni;
     const char *authority; /* borrowed of the runtime */
     const char *cipher;    /* OpenSSL's constants, noted while there is an SSL object: the line is written */

@@ -335,7 +335,7 @@ static void redeem_next(struct conn *c)
         return;
     }
     c->story.injected |= id_was_changed(r);
-    memcpy(c->story.asked, t->ref[0].authority, sizeof c->story.asked);
+    c->story.asked = mem_strdup(t->ref[0].authority);
     conn_refuse(c, REASON_AUTHORITY_UNKNOWN,
                 has_nameless_authority(r)
                     ? "an authority that has not been reached yet has no ID; it may be that one"

@@ -51,6 +51,7 @@ void story_deinit(struct story *s)
     free(s->device);
     free(s->agent);
     free(s->target);
+    free(s->asked);
     free(s->sni);
     free(s->inner_sni);
 }
@@ -138,7 +139,7 @@ void story_log(const struct conn *c)
     log_str(&l, "user", s->user);
     log_str(&l, "device", s->device);
     log_str(&l, "ticket", s->ticket[0] ? s->ticket : NULL);
-    log_str(&l, "authority", s->authority == NULL && s->asked[0] ? s->asked : s->authority);
+    log_str(&l, "authority", s->authority != NULL ? s->authority : s->asked);
     log_str(&l, "target", s->target);
     log_address(&l, "address", &s->backend);
     log_address(&l, "client", &s->client);

@@ -1,8 +1,8 @@
 /* The tickets that a worker's connections came with, and what time and administrators do to them: tunnels of
  * a revoked ticket are cut, forced and expired ones end as the policy says, refreshable tickets are refreshed
  * while they are in use. One entry for each ticket, however many tunnels it has; entries stand in a heap by
- * when something is due, in wall-clock time, which is looked at once a second, so that a clock that jumps is
- * no special case.
+ * when something is due, in wall-clock time, which is looked at four times a second, so that a clock that
+ * jumps is no special case.
  *
  * Called by conn_request.c (a ticket was redeemed), conn.c (a connection ends) and worker.c (a ticket has
  * ended). */
