@@ -163,8 +163,10 @@ bool settings_ok(const struct settings *s);
 extern const struct conf_section settings_schema;
 
 struct signin_ldap;
-/* The directory as sta/signin.h wants it; all borrowed. */
+struct store_options;
+/* The directory as sta/signin.h wants it, and a store's settings as sta/store.h does; all borrowed. */
 void settings_ldap(const struct sign_in_ldap_settings *in, const char *password, struct signin_ldap *out);
+void settings_store(const struct authority_settings *in, struct store_options *out);
 
 /* The entry of services that is meant by this target: an exact name before wildcards, NULL if there is none.
  */

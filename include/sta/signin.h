@@ -45,6 +45,9 @@ struct signin_ldap {
  * its %u; no base, or one that is no DN; a bind_dn without its password. */
 int signin_ldap_check(const struct signin_ldap *l, const char **why);
 
+/* Reads the file and throws it away: 0, or negative with why filled as signin_open does. */
+int signin_htpasswd_check(const char *path, char *why, size_t why_cap);
+
 struct signin_options {
     const char *htpasswd;           /* file; NULL: ldap. Read again when it changes */
     const struct signin_ldap *ldap; /* copied */

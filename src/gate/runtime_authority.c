@@ -48,20 +48,6 @@ static void make_signature(struct buf *b, const struct authority_settings *a)
 
 /* ---- opening ---- */
 
-static struct store_options store_options(const struct authority_settings *a)
-{
-    const struct max_tickets_settings *m = &a->max_tickets;
-    return (struct store_options){
-        .tombstone_ms = a->tombstone_ms,
-        .limits = {.per_user = (size_t)m->per_user,
-                   .per_device = (size_t)m->per_device,
-                   .total = (size_t)m->total,
-                   .evict_oldest = m->when_full == 1},
-        .password_file = a->password_file,
-        .timeout_ms = a->timeout_ms,
-    };
-}
-
 static int client_context(SSL_CTX **out, const struct authority_settings *a, char *why, size_t why_cap)
 {
     *out = NULL;
@@ -81,13 +67,15 @@ static int open_new(struct authority **out, const struct authority_settings *a, 
                     const char *signature, char *why, size_t why_cap)
 {
     SSL_CTX *ctx;
+    struct store_options store;
     int rc = client_context(&ctx, a, why, why_cap);
     if (rc < 0)
         return rc;
+    settings_store(a, &store);
     const struct authority_options options = {
         .id = a->id,
         .store = a->store,
-        .store_options = store_options(a),
+        .store_options = store,
         .url = a->url.text,
         .tls = a->url.tls,
         .origin = a->url.origin,
@@ -166,7 +154,8 @@ void runtime_configure_authority(struct runtime *r, size_t i)
 {
     if (r->authorities[i]->store == NULL)
         return;
-    const struct store_options options = store_options(r->details[i].settings);
+    struct store_options options;
+    settings_store(r->details[i].settings, &options);
     store_configure(r->authorities[i]->store, &options);
 }
 

@@ -13,6 +13,7 @@
 #include "proto/tlswatch.h"
 #include "settings_impl.h"
 #include "sta/signin.h"
+#include "sta/store.h"
 
 /* ---- checks across values ---- */
 
@@ -285,6 +286,37 @@ static void check_authorities(struct settings *s, bool strict)
 
 /* ---- sign-in ---- */
 
+/* Its content too: who is named in it decides whether a gateway can start. */
+static void check_htpasswd(struct settings *s, const char *const *path, bool strict)
+{
+    char why[512];
+    check_file(s->conf, path, strict);
+    if (*path != NULL && access(*path, R_OK) == 0 && signin_htpasswd_check(*path, why, sizeof why) < 0)
+        conf_error(s->conf, path, "htpasswd: %s", why);
+}
+
+static void check_ldap(struct settings *s, struct sign_in_ldap_settings *in, bool strict)
+{
+    const char **names = conf_alloc(s->conf, (in->name_attributes.count + 1) * sizeof *names);
+    if (in->name_attributes.count > 0)
+        memcpy(names, in->name_attributes.items, in->name_attributes.count * sizeof *names);
+    in->names = names;
+    struct signin_ldap l;
+    const char *why;
+    bool has_password = in->bind_dn != NULL && in->bind_password_file != NULL;
+    settings_ldap(in, has_password ? "-" : NULL, &l);
+    if (l.url != NULL && l.base != NULL && signin_ldap_check(&l, &why) < 0)
+        conf_error(s->conf, &in->url, "ldap: %s", why);
+    if (l.bind_dn == NULL && in->bind_password_file != NULL)
+        conf_error(s->conf, &in->bind_password_file,
+                   "bind-password-file: whose password is it? bind-dn is missing");
+    check_file(s->conf, &in->ca, strict);
+    check_file(s->conf, &in->bind_password_file, strict);
+    if (strncmp(in->url ? in->url : "", "ldap://", 7) == 0 && !in->starttls)
+        conf_warning(s->conf, &in->url,
+                     "ldap: passwords go to the directory in clear: use ldaps:// or starttls: yes");
+}
+
 static void check_sign_in(struct settings *s, bool strict)
 {
     const struct sign_in_settings *in = s->sign_in;
@@ -293,27 +325,9 @@ static void check_sign_in(struct settings *s, bool strict)
     if ((in->htpasswd != NULL) == (in->ldap != NULL))
         conf_error(s->conf, in->ldap != NULL ? (const void *)in->ldap : (const void *)&in->htpasswd,
                    "sign-in: it is checked against htpasswd or ldap: write one of them");
-    check_file(s->conf, &in->htpasswd, strict);
-    if (in->ldap == NULL)
-        return;
-    const char **names = conf_alloc(s->conf, (in->ldap->name_attributes.count + 1) * sizeof *names);
-    if (in->ldap->name_attributes.count > 0)
-        memcpy(names, in->ldap->name_attributes.items, in->ldap->name_attributes.count * sizeof *names);
-    in->ldap->names = names;
-    struct signin_ldap l;
-    const char *why;
-    bool has_password = in->ldap->bind_dn != NULL && in->ldap->bind_password_file != NULL;
-    settings_ldap(in->ldap, has_password ? "-" : NULL, &l);
-    if (l.url != NULL && l.base != NULL && signin_ldap_check(&l, &why) < 0)
-        conf_error(s->conf, &in->ldap->url, "ldap: %s", why);
-    if (l.bind_dn == NULL && in->ldap->bind_password_file != NULL)
-        conf_error(s->conf, &in->ldap->bind_password_file,
-                   "bind-password-file: whose password is it? bind-dn is missing");
-    check_file(s->conf, &in->ldap->ca, strict);
-    check_file(s->conf, &in->ldap->bind_password_file, strict);
-    if (strncmp(in->ldap->url ? in->ldap->url : "", "ldap://", 7) == 0 && !in->ldap->starttls)
-        conf_warning(s->conf, &in->ldap->url,
-                     "ldap: passwords go to the directory in clear: use ldaps:// or starttls: yes");
+    check_htpasswd(s, &in->htpasswd, strict);
+    if (in->ldap != NULL)
+        check_ldap(s, in->ldap, strict);
 }
 
 void settings_ldap(const struct sign_in_ldap_settings *in, const char *password, struct signin_ldap *out)
@@ -331,6 +345,20 @@ void settings_ldap(const struct sign_in_ldap_settings *in, const char *password,
         .user_attribute = in->user_attribute,
         .fewer_variations = in->name_variations == 1,
         .name_attributes = in->names,
+        .timeout_ms = in->timeout_ms,
+    };
+}
+
+void settings_store(const struct authority_settings *in, struct store_options *out)
+{
+    const struct max_tickets_settings *m = &in->max_tickets;
+    *out = (struct store_options){
+        .tombstone_ms = in->tombstone_ms,
+        .limits = {.per_user = (size_t)m->per_user,
+                   .per_device = (size_t)m->per_device,
+                   .total = (size_t)m->total,
+                   .evict_oldest = m->when_full == 1},
+        .password_file = in->password_file,
         .timeout_ms = in->timeout_ms,
     };
 }

@@ -235,6 +235,14 @@ static void htpasswd_close(struct signin_backend *b)
 
 static const struct signin_ops htpasswd_ops = {.check = htpasswd_check, .free = htpasswd_close};
 
+int signin_htpasswd_check(const char *path, char *why, size_t why_cap)
+{
+    struct version unused;
+    int rc;
+    htpasswd_free(read_file(path, &unused, &rc, why, why_cap));
+    return rc;
+}
+
 int signin_htpasswd_open(struct signin_backend **out, const char *path, char *why, size_t why_cap)
 {
     struct version version;

@@ -35,13 +35,8 @@ static struct store *open_store(const struct authority_settings *a)
                 a->id);
         return NULL;
     }
-    const struct max_tickets_settings *m = &a->max_tickets;
-    const struct store_options options = {
-        .tombstone_ms = a->tombstone_ms,
-        .limits = {(size_t)m->per_user, (size_t)m->per_device, (size_t)m->total, m->when_full == 1},
-        .password_file = a->password_file,
-        .timeout_ms = a->timeout_ms,
-    };
+    struct store_options options;
+    settings_store(a, &options);
     if (store_open(&store, a->store, &options, why, sizeof why) < 0) {
         fprintf(stderr, "stagate: authority %s: %s\n", a->id, why);
         return NULL;

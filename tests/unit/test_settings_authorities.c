@@ -47,7 +47,9 @@ static void setup(void)
     strcpy(folder, "/tmp/stagate-settings-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(config, sizeof config, "%s/sta.yaml", folder);
-    write_pair("there"); /* a file that any key may name */
+    write_pair("there"); /* a file that most keys may name */
+    write_file("users", "anna:$6$salt$wpFdPQrpqQPxC3WqLRrpfsFkoThEcKlkwhwWHuLFtRDeyrM.Mqi/"
+                        "VOkB7AsoNuDlUJmcLdWMyF4xJXKNR2vqR/\n");
 }
 
 static void teardown(void)
@@ -55,6 +57,8 @@ static void teardown(void)
     char path[96];
     unlink(config);
     snprintf(path, sizeof path, "%s/there", folder);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/users", folder);
     unlink(path);
     rmdir(folder);
 }
@@ -230,7 +234,7 @@ static const struct {
     {"authorities:\n  - id: STA01\n    store: memory\n    listen: http://0.0.0.0:0\n",
      "4:13: warning: listen: tickets cross the network in clear on http://0.0.0.0:0: use https\n"},
     {"authorities:\n  - id: STA01\n    store: memory\n    listen: [http://127.0.0.1:0, "
-     "\"http://192.0.2.1:80\"]\nsign-in: {htpasswd: there}\n",
+     "\"http://192.0.2.1:80\"]\nsign-in: {htpasswd: users}\n",
      "4:34: listen: http://192.0.2.1:80 would take passwords in clear off this machine: use https, or leave "
      "sign-in out\n"},
     {"authorities:\n  - id: STA01\n    store: memory\n    listen: \"http://[::1]:0\"\n", ""},
@@ -287,11 +291,13 @@ static const struct {
     {LISTENER REMOTE "    cache: -1s\n",
      "7:12: cache: a duration is a number and a unit, such as 30s, 15m, 168h or 7d\n"},
     {EMBEDDED "sign-in: {}\n", "5:10: sign-in: it is checked against htpasswd or ldap: write one of them\n"},
-    {SIGN_IN "  htpasswd: there\n", ""},
+    {SIGN_IN "  htpasswd: users\n", ""},
+    {SIGN_IN "  htpasswd: there\n", "6:13: htpasswd: DIR/there:1: no colon: a line is NAME:HASH\n"},
+    {SIGN_IN "  htpasswd: /etc\n", "6:13: htpasswd: /etc: Is a directory\n"},
     {SIGN_IN "  htpasswd: missing\n",
      "6:13: warning: DIR/missing cannot be read: No such file or directory\n"},
     {LDAP, ""},
-    {LDAP "  htpasswd: there\n",
+    {LDAP "  htpasswd: users\n",
      "7:10: sign-in: it is checked against htpasswd or ldap: write one of them\n"},
     {SIGN_IN "  ldap: {}\n",
      "6:9: sign-in.ldap: the key \"url\" is missing\n6:9: sign-in.ldap: the key \"base\" is missing\n"},
@@ -320,15 +326,15 @@ static const struct {
     {SIGN_IN "  ldap:\n    url: ldaps://ldap.example.com\n    base: nonsense\n",
      "7:10: ldap: base is no DN\n"},
     {LDAP "    url2: x\n", "9:5: unknown key \"url2\": did you mean \"url\"?\n"},
-    {SIGN_IN "  htpasswd: there\n  threads: 0\n", "7:12: threads: \"0\" is too small: at least 1\n"},
-    {SIGN_IN "  htpasswd: there\n  threads: 65\n", "7:12: threads: \"65\" is too large: at most 64\n"},
-    {SIGN_IN "  htpasswd: there\n  attempts-per-user: 0\n",
+    {SIGN_IN "  htpasswd: users\n  threads: 0\n", "7:12: threads: \"0\" is too small: at least 1\n"},
+    {SIGN_IN "  htpasswd: users\n  threads: 65\n", "7:12: threads: \"65\" is too large: at most 64\n"},
+    {SIGN_IN "  htpasswd: users\n  attempts-per-user: 0\n",
      "7:22: attempts-per-user: \"0\" is too small: at least 1\n"},
-    {SIGN_IN "  htpasswd: there\n  attempts-per-address: 1000001\n",
+    {SIGN_IN "  htpasswd: users\n  attempts-per-address: 1000001\n",
      "7:25: attempts-per-address: \"1000001\" is too large: at most 1000000\n"},
-    {SIGN_IN "  htpasswd: there\n  attempts-window: 999ms\n",
+    {SIGN_IN "  htpasswd: users\n  attempts-window: 999ms\n",
      "7:20: attempts-window: \"999ms\" is too short: at least 1s\n"},
-    {SIGN_IN "  htpasswd: there\n  attempts-windw: 1m\n",
+    {SIGN_IN "  htpasswd: users\n  attempts-windw: 1m\n",
      "7:3: unknown key \"attempts-windw\": did you mean \"attempts-window\"?\n"},
     {EMBEDDED "admin: {socket: var/sock}\n", ""},
     {EMBEDDED "admin: {listen: http://127.0.0.1:1}\n", "5:9: listen: this version does not support it\n"},
