@@ -94,10 +94,8 @@ int cmd_authority(int argc, char **argv)
         case 'h':
             fputs(help, stdout);
             return 0;
-        case ':':
-            return usage_error("authority", "%s needs a value", argv[optind - 1]);
         default:
-            return usage_error("authority", "unknown option %s", argv[optind - 1]);
+            return option_error("authority", opt, argv);
         }
     }
     if (optind >= argc || strcmp(argv[optind], "status") != 0)

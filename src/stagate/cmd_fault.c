@@ -233,12 +233,8 @@ static int parse(int argc, char **argv, struct arguments *a)
         case 'h':
             fputs(help, stdout);
             return 0;
-        case ':':
-            return usage_error("fault", "%s needs a value", argv[optind - 1]);
         default:
-            return optopt > ' ' && optopt < 0x7f
-                       ? usage_error("fault", "unknown option -%c", optopt)
-                       : usage_error("fault", "unknown option %s", argv[optind - 1]);
+            return option_error("fault", opt, argv);
         }
     }
     a->word = optind < argc ? argv[optind++] : "list";

@@ -73,7 +73,7 @@ int cmd_reasons(int argc, char **argv)
             return 0;
         }
         if (opt == '?')
-            return usage_error(argv[0], "unknown option %s", argv[optind - 1]);
+            return option_error(argv[0], opt, argv);
         print = opt == 'j' ? print_json : print_markdown;
     }
     if (optind < argc)

@@ -56,10 +56,8 @@ static int parse(int argc, char **argv, const char *help, const char **path, boo
         case 'h':
             fputs(help, stdout);
             return 0;
-        case ':':
-            return usage_error(argv[0], "%s needs a value", argv[optind - 1]);
         default:
-            return usage_error(argv[0], "unknown option %s", argv[optind - 1]);
+            return option_error(argv[0], opt, argv);
         }
     }
     if (optind < argc)

@@ -91,10 +91,8 @@ static int parse(int argc, char **argv, struct ticket_arguments *a, const char *
         case 'h':
             fputs(help, stdout);
             return 0;
-        case ':':
-            return usage_error("ticket", "%s needs a value", argv[optind - 1]);
         default:
-            return usage_error("ticket", "unknown option %s", argv[optind - 1]);
+            return option_error("ticket", opt, argv);
         }
     }
     if (optind < argc)

@@ -15,6 +15,9 @@ int cmd_reasons(int argc, char **argv);
 /* "stagate: ..." on standard error with a pointer to --help; returns 2. */
 int usage_error(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same for what getopt_long found no option in: opt is what it returned, with ':' first in its string. */
+int option_error(const char *command, int opt, char **argv);
+
 /* Reads the configuration or says what is wrong with it; NULL then. Warnings are printed only where asked
  * for. */
 struct settings *load_settings(const char *path, bool strict, bool warnings);

@@ -1,4 +1,5 @@
 /* stagate: finds the subcommand and hands over. */
+#include <getopt.h>
 #include <locale.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -49,6 +50,18 @@ int usage_error(const char *command, const char *fmt, ...)
     va_end(ap);
     fprintf(stderr, "\nTry `stagate%s%s --help`.\n", command[0] ? " " : "", command);
     return 2;
+}
+
+int option_error(const char *command, int opt, char **argv)
+{
+    const char *word = argv[optind - 1];
+    if (opt == ':')
+        return usage_error(command, "%s needs a value", word);
+    if (optopt != 0 && strncmp(word, "--", 2) == 0)
+        return usage_error(command, "%.*s takes no value", (int)strcspn(word, "="), word);
+    if (optopt != 0) /* word may be the one behind it: -xh is looked at letter by letter */
+        return usage_error(command, "unknown option -%c", optopt >= ' ' && optopt < 0x7f ? optopt : '?');
+    return usage_error(command, "unknown option %s", word);
 }
 
 struct settings *load_settings(const char *path, bool strict, bool warnings)
