@@ -98,7 +98,9 @@ const char *redis_error_detail(const char *text, size_t len, bool *lasting)
 void redis_note(struct redis *r, const char *down)
 {
     const char *before = atomic_exchange(&r->down, down);
-    if ((before == NULL) == (down == NULL) || (before == down_yet && down == NULL))
+    /* a first connection that is made is nothing to tell, one that cannot be made is */
+    bool first = before == down_yet && down != down_yet;
+    if (first ? down == NULL : (before == NULL) == (down == NULL))
         return;
     struct log_line l;
     char text[HOSTPORT_TEXT];

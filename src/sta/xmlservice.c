@@ -347,6 +347,19 @@ static void refuse(struct httpd_request *r, unsigned status, enum staxml_error e
 }
 
 /* Log of what did not become an exchange. */
+static void log_not_answered(const struct xmlservice *s, const struct httpd_request *r)
+{
+    struct log_line l;
+    char client[ADDRESS_TEXT];
+    log_begin(&l, LOG_INFO, "sta");
+    log_str(&l, "result", "dropped");
+    log_bool(&l, "injected", true);
+    log_str(&l, "authority", authority_id(authority_client_authority(s->client)));
+    address_format(httpd_peer(r), client);
+    log_str(&l, "client", client);
+    log_end(&l);
+}
+
 static void log_refused(const struct xmlservice *s, const struct httpd_request *r, enum staxml_error e,
                         const char *detail)
 {
@@ -384,6 +397,7 @@ void xmlservice_handle(struct xmlservice *s, struct httpd_request *r)
 
     if (atomic_load(&authority_client_authority(s->client)->faults.down)) {
         atomic_fetch_add(&authority_client_authority(s->client)->counters.injected, 1);
+        log_not_answered(s, r);
         httpd_drop(r);
         return;
     }

@@ -195,6 +195,7 @@ def test_down_for_issuers_and_gateways(gateway, other):
         with pytest.raises(OSError):
             sta.ask(message)
     assert counted(gateway, "stagate_authority_injected_total") >= before + 3
+    assert gateway.wait_log("what was dropped", event="sta", result="dropped")["injected"] is True
     assert elsewhere.ask(authorities.request_id()).id == MORE
     # for the other gateway it is a real failure: it knows of no fault
     entry = shown(other, ticket["ticket"], "authority_down", injected=False)

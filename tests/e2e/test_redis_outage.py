@@ -98,3 +98,15 @@ def test_tickets_revoked_meanwhile(make, redis, relay):
         for tunnel, ticket in zip(tunnels, tickets):
             entry = far.connection(tunnel)  # without closing it ourselves
             assert (entry["reason"], entry["ticket"]) == ("ticket_revoked", ticket["fingerprint"])
+
+
+def test_out_of_reach_from_the_beginning(make, redis, relay):
+    """The first failure is told, once, and so is its end."""
+    relay.cut()
+    gateway = make.gateway([lab.service(make.backend(backends.echo), tls_floor="none")],
+                           authorities=[{"id": lab.AUTHORITY, "store": f"redis://{relay.address}/0", "timeout": "500ms"}])
+    down = gateway.wait_log("the outage", event="ticket_store_down")
+    assert (down["level"], down["redis"]) == ("error", relay.address)
+    relay.mend()
+    gateway.wait_log("its end", event="ticket_store_up")
+    assert len([e for e in gateway.events if e.get("event") == "ticket_store_down"]) == 1
