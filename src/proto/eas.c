@@ -1,13 +1,12 @@
 /* The commands of ActiveSync with their names, roots and statuses; device IDs and versions compared. What a
  * request says of them is read in eas_query.c and eas_body.c.
  */
-#include "proto/eas.h"
-
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/err.h"
+#include "eas_impl.h"
 #include "proto/wbxml.h"
 
 static const struct {
@@ -88,14 +87,6 @@ int eas_write_status(struct buf *out, unsigned command, unsigned status, unsigne
 }
 
 /* ---- device IDs ---- */
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 static char to_lower(char c)
 {
