@@ -49,9 +49,9 @@ unsigned eas_command_of_root(uint16_t tag);
 /* A request URI's query, whichever form it has. */
 struct eas_query {
     bool base64;
-    unsigned command;     /* enum eas_command; EAS_COMMANDS: there is none, or one that has no name here */
+    unsigned command;      /* enum eas_command; EAS_COMMANDS: there is none, or one that has no name here */
     char command_text[32]; /* as sent, or the code's name or number; "" if there is none */
-    unsigned version;     /* base64: protocol version times ten (141); 0: not told here */
+    unsigned version;      /* base64: protocol version times ten (141); 0: not told here */
     char device_id[EAS_VALUE_MAX];   /* "" if missing; binary IDs of the base64 form as upper-case hex */
     char device_type[EAS_VALUE_MAX]; /* "" if missing */
     char user[EAS_VALUE_MAX];        /* "" if missing */
@@ -60,11 +60,12 @@ struct eas_query {
     bool accept_multipart;
 };
 
-/* Reads the query, what stands behind the '?' (borrowed; without a '#'). An empty one is no error: no command.
- * 0, or ERR_SYNTAX with *why a constant sentence: a parameter that is decisive (Cmd, DeviceId, DeviceType,
- * User) stands there twice or with a broken percent-escape, a control character or NUL in a value; base64 that
- * is none, is cut off, or has lengths that do not fit, a policy key of other than 0 or 4 bytes; ERR_TOO_BIG: a
- * value that is too long. */
+/* Reads the query, what stands behind the '?' (borrowed; without a '#'). An empty one is no error: no
+ * command. 0, or ERR_SYNTAX with *why a constant sentence: a parameter that is decisive (Cmd, DeviceId,
+ * DeviceType, User) stands there twice, with a broken percent-escape, a control character or NUL in its
+ * value, or under a name that PHP reads as that one (" Cmd", "Cmd[]", "Cmd%00x"); base64 that is none, is cut
+ * off, or has lengths that do not fit, a policy key of other than 0 or 4 bytes; ERR_TOO_BIG: a value that is
+ * too long. */
 int eas_query_parse(struct eas_query *q, const char *query, size_t len, const char **why);
 
 /* Whether two device IDs mean one device: case-insensitively, and "v140Device" is also the hex of its bytes,
@@ -76,8 +77,9 @@ unsigned eas_version_parse(const char *s, size_t len);
 /* Back: at most 8 bytes with the NUL. */
 void eas_version_format(unsigned version, char dst[8]);
 /* Takes versions outside floor..ceiling (0: no limit) out of a comma-separated list ("2.5, 12.0,14.1": MS-
- * ASProtocolVersions, X-MS-RP), keeps the rest as written, separated by ","; items that are no versions stay.
- * dst holds at least strlen(list) + 1 bytes. Returns how many versions are left. */
+ * ASProtocolVersions, X-MS-RP), keeps the rest as written, separated by ","; items that are no versions stay,
+ * empty ones and the blanks around others do not. dst holds at least strlen(list) + 1 bytes. Returns how many
+ * versions are left. */
 size_t eas_versions_filter(const char *list, unsigned floor, unsigned ceiling, char *dst);
 
 /* ---- bodies ---- */
@@ -86,12 +88,14 @@ enum eas_root_result {
     EAS_ROOT_MORE,      /* feed more */
     EAS_ROOT_TAG,       /* tag is the root's */
     EAS_ROOT_MALFORMED, /* no WBXML document, for any server: not even its head is one */
-    EAS_ROOT_HIDDEN, /* WBXML whose root stands behind what ActiveSync does not use (a literal tag, an entity, a
-                        string or a processing instruction before it): a lenient server may see one all the same */
+    EAS_ROOT_HIDDEN, /* WBXML whose root stands behind what ActiveSync does not use (a literal tag, an entity,
+                        a string or a processing instruction before it, a number in the head that servers read
+                        differently): a lenient server may see one all the same */
 };
 
-/* Looks for the root tag, more leniently than the reader of proto/wbxml.h: any WBXML version, public ID, charset
- * and string table are read over as a lenient server would (libwbxml does). In place, nothing to free. */
+/* Looks for the root tag, more leniently than the reader of proto/wbxml.h: any WBXML version, public ID,
+ * charset and string table are read over as a lenient server would (libwbxml does). In place, nothing to
+ * free. */
 struct eas_root {
     uint16_t tag;
     uint8_t state;
@@ -101,12 +105,14 @@ struct eas_root {
     uint32_t skip; /* string table bytes to come */
 };
 void eas_root_init(struct eas_root *r);
-/* *used: bytes looked at, up to and including the root tag. After a result other than MORE: the same again. */
+/* *used: bytes looked at, up to and including the root tag. After a result other than MORE: the same again.
+ */
 enum eas_root_result eas_root_feed(struct eas_root *r, const uint8_t *data, size_t len, size_t *used);
 
 /* How long a Ping or Sync asks to be left without an answer, read out of its body as it passes: Ping's
- * HeartbeatInterval, Sync's HeartbeatInterval (seconds) or Wait (minutes). Owned, freed with eas_heartbeat_free;
- * a malformed body tells nothing. */
+ * HeartbeatInterval, Sync's HeartbeatInterval (seconds) or Wait (minutes). Owned, freed with
+ * eas_heartbeat_free; a malformed body tells nothing from where it is malformed. Of several values the
+ * longest counts; values that are no numbers or above 86400 s do not. */
 struct eas_heartbeat;
 struct eas_heartbeat *eas_heartbeat_new(void);
 void eas_heartbeat_free(struct eas_heartbeat *h); /* NULL is fine */
@@ -115,7 +121,7 @@ unsigned eas_heartbeat_seconds(const struct eas_heartbeat *h); /* 0: not told (y
 
 /* Appends a document of the command's root with nothing but a Status, and where `limit` is not 0 what that
  * status tells: Ping with Status 5 its HeartbeatInterval, Sync with Status 14 its Limit. ERR_UNSUPPORTED for
- * commands that have no such document (GetAttachment, unknown ones). */
+ * commands that have no such document (GetAttachment, unknown ones); ERR_TOO_BIG, and out is as it was. */
 int eas_write_status(struct buf *out, unsigned command, unsigned status, unsigned limit);
 
 #endif

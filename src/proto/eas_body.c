@@ -66,8 +66,11 @@ static void read_number(struct eas_root *r, uint8_t byte)
     r->bytes++;
     if (more && r->bytes == NUMBER_BYTES_MAX) {
         r->state = MALFORMED;
-    } else if (r->number > UINT32_MAX >> 7) {
-        /* servers differ in what is left of such a number, and so in where they see the root */
+    } else if (r->number > UINT32_MAX >> 7 ||
+               (r->state == IN_PUBLIC_ID && byte == 0 && r->bytes > 1 && r->number == 0)) {
+        /* Servers differ in what is left of a number that is too large, and in whether a zero of several
+         * bytes is the zero that an index follows (libwbxml looks at the first byte only): in where the root
+         * is. */
         r->state = HIDDEN;
     } else {
         r->number = r->number << 7 | (byte & 0x7f);
