@@ -141,6 +141,9 @@ static bool sign(X509 *x, EVP_PKEY *key)
 /* What clients would find out: said here, where the cause can be told. */
 static int check_constraints(X509 *leaf, const struct mint_ca *ca, const char *host, char *why, size_t cap)
 {
+    /* reads the extensions into the leaf: NAME_CONSTRAINTS_check sees no names before, and finds no fault */
+    if (X509_check_purpose(leaf, -1, 0) != 1)
+        return tlsctx_fail(why, cap, ca->path);
     for (int i = 0; i < sk_X509_num(ca->chain); i++) {
         NAME_CONSTRAINTS *nc =
             X509_get_ext_d2i(sk_X509_value(ca->chain, i), NID_name_constraints, NULL, NULL);
