@@ -16,7 +16,7 @@
 struct mint;
 
 struct mint_options {
-    uint16_t floor;             /* as tlsctx_options has it */
+    uint16_t floor;             /* as tlsctx_options has it; 0: TLS 1.2 */
     const uint8_t *ticket_keys; /* TLSCTX_TICKET_KEYS bytes, or NULL: a context's own. The same with every
                                    call for one mint: they are no part of what contexts are found by */
 };

@@ -274,8 +274,9 @@ static void session_context(const char *host, char out[SSL_MAX_SSL_SESSION_ID_LE
 int mint_server_ctx(struct mint *m, const char *host, const struct mint_options *o, SSL_CTX **out, char *why,
                     size_t cap)
 {
+    uint16_t floor = o->floor != 0 ? o->floor : TLS1_2_VERSION;
     pthread_mutex_lock(&m->mutex);
-    *out = find(m, host, o->floor);
+    *out = find(m, host, floor);
     pthread_mutex_unlock(&m->mutex);
     if (*out != NULL)
         return 0;
@@ -289,7 +290,7 @@ int mint_server_ctx(struct mint *m, const char *host, const struct mint_options 
     char sessions[SSL_MAX_SSL_SESSION_ID_LENGTH + 1];
     session_context(host, sessions);
     const struct tlsctx_options options = {
-        .floor = o->floor, .ticket_keys = o->ticket_keys, .session_context = sessions};
+        .floor = floor, .ticket_keys = o->ticket_keys, .session_context = sessions};
     const struct tlsctx_pair pair = {.certificate = leaf, .key = m->leaf_key, .chain = m->ca.chain};
     SSL_CTX *made;
     rc = tlsctx_new_server_with(&made, &options, &pair, why, cap);
@@ -298,7 +299,7 @@ int mint_server_ctx(struct mint *m, const char *host, const struct mint_options 
         return rc;
     /* signed outside the lock: others find their contexts meanwhile */
     pthread_mutex_lock(&m->mutex);
-    *out = keep(m, host, o->floor, made, clock_wall_ms() + renew_in_s * 1000);
+    *out = keep(m, host, floor, made, clock_wall_ms() + renew_in_s * 1000);
     pthread_mutex_unlock(&m->mutex);
     return 0;
 }

@@ -541,6 +541,39 @@ START_TEST(handshakes)
 }
 END_TEST
 
+/* Floors below TLS 1.2 hold for minted contexts, too. */
+START_TEST(old_clients)
+{
+    static const uint16_t floors[] = {TLS1_VERSION, TLS1_2_VERSION, 0};
+    struct mint *m = open_mint(&lower);
+    SSL_CTX *client_ctx, *ctx;
+    char why[256];
+    ck_assert_int_eq(tlsctx_new_client(&client_ctx,
+                                       &(struct tlsctx_client_options){.verify = true,
+                                                                       .ca = root.files.certificate,
+                                                                       .floor = TLS1_VERSION},
+                                       why, sizeof why),
+                     0);
+    SSL_CTX_set_max_proto_version(client_ctx, TLS1_VERSION);
+    ck_assert_int_eq(mint_server_ctx(m, "mail.example.com", &(struct mint_options){.floor = floors[_i]}, &ctx,
+                                     why, sizeof why),
+                     0);
+    struct end c, s;
+    enum tls_result server_result;
+    end_init(&c, client_ctx, TLS_CLIENT);
+    end_init(&s, ctx, TLS_SERVER);
+    ck_assert_int_eq(tls_set_host(&c.tls, "mail.example.com"), 0);
+    ck_assert_int_eq(try_hands(&c, &s, 100000, &server_result), _i == 0 ? TLS_OK : TLS_FAIL);
+    ck_assert_int_eq(server_result, _i == 0 ? TLS_OK : TLS_FAIL);
+    ck_assert_int_eq(tls_failure_kind(&c.tls), _i == 0 ? TLS_FAILURE_OTHER : TLS_FAILURE_FLOOR);
+    end_deinit(&c);
+    end_deinit(&s);
+    SSL_CTX_free(ctx);
+    SSL_CTX_free(client_ctx);
+    mint_unref(m);
+}
+END_TEST
+
 #define LOOP(t, f, n) tcase_add_loop_test(t, f, 0, (int)(n))
 
 int main(void)
@@ -563,6 +596,7 @@ int main(void)
     tcase_add_test(t, half_a_chain);
     tcase_add_test(t, several_threads);
     LOOP(t, handshakes, 2);
+    LOOP(t, old_clients, 3);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
