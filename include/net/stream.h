@@ -41,7 +41,9 @@ struct stream_events {
     void (*on_data)(struct stream *s, const uint8_t *data, size_t len);
     void (*on_eof)(struct stream *s, bool clean);
     void (*on_drained)(struct stream *s);
-    void (*on_error)(struct stream *s, int code, const char *detail); /* detail: constant text, never NULL */
+    /* detail: constant text, never NULL. Of a server's failed handshake, tls_failure_kind(&s->tls) says more
+     */
+    void (*on_error)(struct stream *s, int code, const char *detail);
     void (*on_closed)(struct stream *s);
 };
 

@@ -24,6 +24,14 @@ enum tls_result {
     TLS_FAIL = 3, /* fatal; tls->error has the text, and the alert, if any, is in the output */
 };
 
+/* What was wrong with a server, where its client cares. */
+enum tls_failure {
+    TLS_FAILURE_OTHER,
+    TLS_FAILURE_CERTIFICATE, /* not trusted, out of its time, for another name, none of the pinned keys */
+    TLS_FAILURE_FLOOR,       /* it speaks only versions below the lowest of ours */
+    TLS_FAILURE_SSL3,        /* it speaks SSLv3 at most */
+};
+
 #define TLS_KEY_UPDATES_PER_SECOND                                                                           \
     100 /* from the peer; more is an attack on our CPU, and ends the connection */
 
@@ -35,9 +43,12 @@ struct tls {
     const char *error; /* static storage of OpenSSL or ours; NULL while all is well. What is wrong with a
                           certificate comes as X509_verify_cert_error_string has it */
     uint32_t update_window_s;
-    uint16_t updates; /* KeyUpdates of the peer in that second */
-    bool trim;        /* a KeyUpdate pinned a buffer: give it back */
-    bool ticket_due;  /* TLS 1.3 server: a session ticket goes out with the first data */
+    uint16_t updates;        /* KeyUpdates of the peer in that second */
+    uint16_t server_version; /* clients: what the ServerHello, or the record of an alert in its place,
+                                carries; 0: neither has come */
+    uint8_t failure;         /* enum tls_failure */
+    bool trim;               /* a KeyUpdate pinned a buffer: give it back */
+    bool ticket_due;         /* TLS 1.3 server: a session ticket goes out with the first data */
 };
 
 void tls_init(struct tls *t); /* not started */
@@ -48,6 +59,8 @@ int tls_set_host(struct tls *t, const char *host);
 void tls_deinit(struct tls *t);
 
 enum tls_result tls_handshake(struct tls *t);
+/* After TLS_FAIL of a client's handshake; else TLS_FAILURE_OTHER. */
+enum tls_failure tls_failure_kind(const struct tls *t);
 /* Decrypts until cap bytes are there or input is used up: *n may be positive with any result; handle data
  * first, then the result. */
 enum tls_result tls_read(struct tls *t, uint8_t *dst, size_t cap, size_t *n);

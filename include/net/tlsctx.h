@@ -31,14 +31,39 @@ struct tlsctx_options {
 int tlsctx_new_server(SSL_CTX **out, const struct tlsctx_options *options, int *bad_index, char *why,
                       size_t why_cap);
 
+/* A certificate and its key in memory, with what is sent behind it (NULL: nothing). */
+struct tlsctx_pair {
+    X509 *certificate;
+    EVP_PKEY *key;
+    STACK_OF(X509) * chain;
+};
+
+/* The same with one certificate that is in no file: those of options are not looked at. What pair points to
+ * is borrowed; the context holds references of its own. */
+int tlsctx_new_server_with(SSL_CTX **out, const struct tlsctx_options *options,
+                           const struct tlsctx_pair *pair, char *why, size_t why_cap);
+
+#define TLSCTX_PIN_BYTES 32 /* SHA-256 of a certificate's SubjectPublicKeyInfo */
+
 struct tlsctx_client_options {
     const char *ca; /* PEM file of those who may vouch for the peer; NULL: the system's */
     bool verify;    /* whether anybody has to; the name is given with each connection (stream.h) */
-    uint16_t floor; /* as above; 0: TLS 1.2 */
+    /* Keys one of which the peer's own certificate has to have, whoever vouches for it: with verify, that is
+     * asked besides; without, the key is all that counts, whatever name the certificate is for. Copied */
+    const uint8_t (*pins)[TLSCTX_PIN_BYTES];
+    size_t pin_count;
+    uint16_t floor;                /* as above; 0: TLS 1.2 */
     const char *certificate, *key; /* PEM files to show to a server that asks; NULL: none */
 };
 
 /* Client side: 0 with *out owned, or ERR_TLS with why filled. */
 int tlsctx_new_client(SSL_CTX **out, const struct tlsctx_client_options *options, char *why, size_t why_cap);
+
+/* "sha256//BASE64", as curl's --pinnedpubkey has it, or 64 hexadecimal digits. 0 or ERR_SYNTAX. */
+int tlsctx_parse_pin(const char *text, uint8_t out[TLSCTX_PIN_BYTES]);
+
+/* ERR_TLS, with why saying what is wrong with `what` by the first entry of OpenSSL's error queue, which is
+ * emptied: "/x/y.crt: No such file or directory". For others who load such files. */
+int tlsctx_fail(char *why, size_t why_cap, const char *what);
 
 #endif

@@ -80,6 +80,24 @@ static void on_message(int is_write, int version, int type, const void *data, si
     t->trim = true;
 }
 
+/* Clients, besides: notes which version the server speaks, which OpenSSL's error does not tell. */
+static void on_server_message(int is_write, int version, int type, const void *data, size_t len, SSL *ssl,
+                              void *arg)
+{
+    struct tls *t = arg;
+    const uint8_t *p = data;
+    on_message(is_write, version, type, data, len, ssl, arg);
+    if (is_write)
+        return;
+    /* type, version, length. Only what comes instead of a ServerHello says anything: behind it, records
+     * carry the version agreed on */
+    if (type == SSL3_RT_HEADER && len >= 3 && p[0] == SSL3_RT_ALERT && t->server_version == 0)
+        t->server_version = (uint16_t)(p[1] << 8 | p[2]);
+    /* type, length of three bytes, version */
+    else if (type == SSL3_RT_HANDSHAKE && len >= 6 && p[0] == SSL3_MT_SERVER_HELLO)
+        t->server_version = (uint16_t)(p[4] << 8 | p[5]);
+}
+
 void tls_init(struct tls *t)
 {
     *t = (struct tls){0};
@@ -99,7 +117,7 @@ int tls_start(struct tls *t, SSL_CTX *ctx, enum tls_role role)
     BIO_set_data(bio, t);
     BIO_set_init(bio, 1);
     SSL_set_bio(t->ssl, bio, bio);
-    SSL_set_msg_callback(t->ssl, on_message);
+    SSL_set_msg_callback(t->ssl, role == TLS_SERVER ? on_message : on_server_message);
     SSL_set_msg_callback_arg(t->ssl, t);
     if (role == TLS_SERVER)
         SSL_set_accept_state(t->ssl);
@@ -134,8 +152,12 @@ void tls_deinit(struct tls *t)
 static const char *cause_of(const SSL *ssl)
 {
     unsigned long code = ERR_peek_error();
-    if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
-        return X509_verify_cert_error_string(SSL_get_verify_result(ssl));
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+        long result = SSL_get_verify_result(ssl);
+        if (result == X509_V_ERR_APPLICATION_VERIFICATION) /* the application being tlsctx.c */
+            return "the server's key is none of the pinned ones";
+        return X509_verify_cert_error_string(result);
+    }
     const char *reason = code ? ERR_reason_error_string(code) : NULL;
     return reason ? reason : "TLS failure without a reason given";
 }
@@ -158,10 +180,37 @@ static enum tls_result result_of(struct tls *t, int ret)
     }
 }
 
+/* What the error at hand says about the server. */
+static enum tls_failure failure_of(const struct tls *t)
+{
+    unsigned long code = ERR_peek_error();
+    int reason = ERR_GET_LIB(code) == ERR_LIB_SSL ? ERR_GET_REASON(code) : 0;
+    if (code == 0)
+        return TLS_FAILURE_OTHER; /* nothing failed: more input is needed */
+    if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
+        return TLS_FAILURE_CERTIFICATE;
+    if (t->server_version == SSL3_VERSION)
+        return TLS_FAILURE_SSL3;
+    if (reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION)
+        return TLS_FAILURE_FLOOR;
+    /* the same reason is given for versions that do not exist yet */
+    if (reason == SSL_R_UNSUPPORTED_PROTOCOL && t->server_version < SSL_get_min_proto_version(t->ssl))
+        return TLS_FAILURE_FLOOR;
+    return TLS_FAILURE_OTHER;
+}
+
 enum tls_result tls_handshake(struct tls *t)
 {
     ERR_clear_error();
-    return result_of(t, SSL_do_handshake(t->ssl));
+    int ret = SSL_do_handshake(t->ssl);
+    if (ret <= 0 && !SSL_is_server(t->ssl))
+        t->failure = (uint8_t)failure_of(t);
+    return result_of(t, ret);
+}
+
+enum tls_failure tls_failure_kind(const struct tls *t)
+{
+    return (enum tls_failure)t->failure;
 }
 
 enum tls_result tls_read(struct tls *t, uint8_t *dst, size_t cap, size_t *n)
