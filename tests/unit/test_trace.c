@@ -284,20 +284,22 @@ START_TEST(test_ring)
     json_int_t rounds = 300, seen = 0, lost = 0, next = -1;
     for (json_int_t i = 0; i < rounds; i++)
         trace_body(t, set, (uint64_t)i, true, data, 32768);
-    for (json_t *l = fetch(t, id); l != NULL;
-         l = json_array_size(l) > 0 ? (json_decref(l), fetch(t, id)) : (json_decref(l), NULL)) {
+    for (bool more = true; more;) {
+        json_t *l = fetch(t, id);
+        more = json_array_size(l) > 0;
+        ck_assert(json_array_size(l) <= TRACE_READ_MAX / 32768 + 2);
         for (size_t i = 0; i < json_array_size(l); i++) {
-            const json_t *d = json_array_get(l, i);
+            json_int_t number = json_integer_value(json_object_get(json_array_get(l, i), "id"));
             if (strcmp(text(l, i, "event"), "trace_lost") == 0) {
                 ck_assert(seen == 0 && i == 0 && lost == 0);
-                lost = json_integer_value(json_object_get(d, "lines"));
+                lost = json_integer_value(json_object_get(json_array_get(l, i), "lines"));
                 continue;
             }
-            ck_assert_int_eq(json_integer_value(json_object_get(d, "id")), next == -1 ? lost : next);
-            next = json_integer_value(json_object_get(d, "id")) + 1;
+            ck_assert_int_eq(number, next == -1 ? lost : next);
+            next = number + 1;
             seen++;
         }
-        ck_assert(json_array_size(l) <= TRACE_READ_MAX / 32768 + 2);
+        json_decref(l);
     }
     ck_assert_int_eq(seen + lost, rounds);
     ck_assert(seen >= 80 && seen * 43700 <= TRACE_RING_MAX);
