@@ -53,14 +53,14 @@ static json_t *begin(const char *event, uint64_t id)
 /* Takes d. */
 static char *finish(json_t *d, size_t *len)
 {
-    char *line = json_dumps(d, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
+    size_t size = json_dumpb(d, NULL, 0, flags);
+    char *line = mem_alloc(size + 2);
+    json_dumpb(d, line, size, flags);
     json_decref(d);
-    if (line == NULL)
-        mem_fail();
-    *len = strlen(line);
-    line = mem_realloc(line, *len + 2);
-    line[(*len)++] = '\n';
-    line[*len] = '\0';
+    line[size] = '\n';
+    line[size + 1] = '\0';
+    *len = size + 1;
     return line;
 }
 
