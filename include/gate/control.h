@@ -10,12 +10,13 @@
 #include "gate/worker.h"
 
 struct control;
+struct trace;
 
 /* Starts the thread, which serves runtime (a reference is taken), and waits until every remote authority has
  * been asked once, or for five seconds at most, so that what is ready is ready. workers: whose counters
- * the metrics show; borrowed, and filled before it is asked for metrics. */
+ * the metrics show; borrowed, and filled before it is asked for metrics. trace: borrowed. */
 int control_start(struct control **out, struct runtime *runtime, const struct worker *workers,
-                  unsigned worker_count);
+                  unsigned worker_count, struct trace *trace);
 /* The same for a new runtime, after a reload. */
 void control_swap(struct control *c, struct runtime *runtime);
 /* No new connections to the services; what is open is finished. The admin socket goes on, and tells of the

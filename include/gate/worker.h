@@ -34,6 +34,7 @@ struct worker_counters { /* written by the worker only; read by anybody, each va
 };
 
 struct tunnels;
+struct trace;
 
 struct worker {
     struct netloop loop;
@@ -49,6 +50,7 @@ struct worker {
     size_t handshakes;       /* connections in a TLS handshake: memory-hungry, so bounded */
     struct worker_counters counters;
     atomic_size_t *connections; /* of all workers together; borrowed */
+    struct trace *trace;        /* who watches conversations; borrowed, NULL: nobody can */
 
     uv_async_t wake;
     uv_mutex_t lock;               /* of what the main thread asks for: */
@@ -68,8 +70,8 @@ struct worker {
 #define WORKER_HANDSHAKES_MAX 4096
 #define WORKER_DRAIN_DEADLINE (NETLOOP_DEADLINES - 1) /* which list */
 
-/* Starts the thread, which serves runtime (a reference is taken). *w is zero; its counters may be read by
- * other threads already. */
+/* Starts the thread, which serves runtime (a reference is taken). *w is zero but for trace; its
+ * counters may be read by other threads already. */
 int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atomic_size_t *connections,
                  void (*stopped)(void *owner), void *owner);
 void worker_join(struct worker *w);   /* it can still be told what is below, in vain */

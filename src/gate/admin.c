@@ -196,6 +196,7 @@ static const struct {
     {"POST", "/v1/faults", admin_faults_inject},
     {"DELETE", "/v1/faults", admin_faults_clear},
     {"POST", "/v1/purge", admin_purge},
+    {"POST", "/v1/trace", admin_trace_listen},
 };
 
 void admin_handle(struct control_context *x, struct httpd_request *r)
@@ -203,6 +204,10 @@ void admin_handle(struct control_context *x, struct httpd_request *r)
     bool known = false;
     if (ticketapi_is_path(httpd_path(r))) {
         ticketapi_handle(&x->api, r);
+        return;
+    }
+    if (strncmp(httpd_path(r), ADMIN_TRACE_PREFIX, strlen(ADMIN_TRACE_PREFIX)) == 0) {
+        admin_trace_one(x, r);
         return;
     }
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {

@@ -137,6 +137,7 @@ void conn_relay_drained(struct conn *c, bool client);
 void story_hello(struct conn *c, const struct tls_facts *facts);
 void story_handshake(struct conn *c); /* the outer handshake is done */
 void story_inner(struct conn *c, const struct tls_facts *facts);
+void story_trace(const struct conn *c); /* tells the view of a tunnel whose inner handshake was seen */
 void story_log(const struct conn *c);
 void story_deinit(struct story *s);
 

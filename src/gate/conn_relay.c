@@ -90,6 +90,7 @@ static bool watch(struct conn *c, bool from_client, const uint8_t *data, size_t 
             break;
         case TLSWATCH_SERVER_HELLO:
             story_inner(c, facts);
+            story_trace(c);
             if (facts->negotiated != 0 && facts->negotiated < floor_of(c)) {
                 cut_inner(c, REASON_TLS_FLOOR, "the mail server chose a version below the service's floor");
                 return false;

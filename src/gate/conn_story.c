@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "conn_impl.h"
+#include "gate/trace.h"
 
 static const char *const door_name[] = {[DOOR_SOCKS] = "socks", [DOOR_CONNECT] = "connect"};
 
@@ -56,15 +57,56 @@ void story_deinit(struct story *s)
     free(s->inner_sni);
 }
 
-static void log_address(struct log_line *l, const char *key, const union peer_address *a)
+/* The address as text, NULL if there is none. */
+static const char *address_of(const union peer_address *a, char text[ADDRESS_TEXT])
 {
     struct sockaddr_storage sa = {0};
-    char text[ADDRESS_TEXT];
     if (a->any.sa_family == AF_UNSPEC)
-        return;
+        return NULL;
     memcpy(&sa, a, sizeof *a);
     address_format(&sa, text);
-    log_str(l, key, text);
+    return text;
+}
+
+#define CIPHER_HEX 8
+
+/* The inner cipher by its name or number, NULL while there is none. */
+static const char *inner_cipher(const struct story *s, char hex[CIPHER_HEX])
+{
+    snprintf(hex, CIPHER_HEX, "0x%04x", s->inner_cipher_id);
+    return s->inner_cipher_id == 0 ? NULL : s->inner_cipher != NULL ? s->inner_cipher : hex;
+}
+
+void story_trace(const struct conn *c)
+{
+    const struct story *s = &c->story;
+    struct trace *t = c->worker->trace;
+    if (!trace_is_on(t))
+        return;
+    const struct trace_who who = {.device = s->device, .user = s->user, .ticket = s->ticket};
+    const char *highest = tls_version_name(s->inner_offered);
+    char client[ADDRESS_TEXT], hex[CIPHER_HEX],
+        offered[8]; /* the name of the other may be in the same place */
+    uint32_t set = trace_begin(t, &who);
+    snprintf(offered, sizeof offered, "%s", highest != NULL ? highest : "");
+    const struct trace_tunnel facts = {
+        .who = &who,
+        .door = s->door >= 0 ? door_name[s->door] : NULL,
+        .target = s->target,
+        .client = address_of(&s->client, client),
+        .offered = offered,
+        .version = tls_version_name(s->inner_version),
+        .cipher = inner_cipher(s, hex),
+        .sni = s->inner_sni,
+    };
+    if (set != 0)
+        trace_tunnel(t, set, trace_next_id(t), &facts);
+}
+
+static void log_address(struct log_line *l, const char *key, const union peer_address *a)
+{
+    char text[ADDRESS_TEXT];
+    log_str(l, key, address_of(a, text));
 }
 
 static void log_version(struct log_line *l, const char *key, uint16_t version)
@@ -91,15 +133,13 @@ static void log_outer(struct log_line *l, const struct story *s)
 
 static void log_inner(struct log_line *l, const struct story *s)
 {
-    char hex[8];
+    char hex[CIPHER_HEX];
     if (!s->inner_seen)
         return;
     log_open(l, "inner");
     log_version(l, "offered", s->inner_offered);
     log_version(l, "version", s->inner_version);
-    snprintf(hex, sizeof hex, "0x%04x", s->inner_cipher_id);
-    if (s->inner_cipher_id != 0)
-        log_str(l, "cipher", s->inner_cipher != NULL ? s->inner_cipher : hex);
+    log_str(l, "cipher", inner_cipher(s, hex));
     log_str(l, "sni", s->inner_sni);
     log_close(l);
 }

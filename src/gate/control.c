@@ -407,7 +407,7 @@ static void run(void *arg)
 }
 
 int control_start(struct control **out, struct runtime *runtime, const struct worker *workers,
-                  unsigned worker_count)
+                  unsigned worker_count, struct trace *trace)
 {
     struct control *c = mem_zalloc(sizeof *c);
     int rc = netloop_init(&c->loop);
@@ -417,6 +417,7 @@ int control_start(struct control **out, struct runtime *runtime, const struct wo
     }
     c->workers = workers;
     c->worker_count = worker_count;
+    c->trace = trace;
     c->started_ms = clock_true_ms();
     uv_mutex_init(&c->lock);
     uv_sem_init(&c->settled, 0);

@@ -55,8 +55,9 @@ struct control {
     struct list servers; /* of struct control_server */
     const struct worker *workers;
     unsigned worker_count;
-    int64_t started_ms; /* wall clock */
-    size_t closing;     /* servers and old runtimes not closed yet */
+    struct trace *trace; /* borrowed */
+    int64_t started_ms;  /* wall clock */
+    size_t closing;      /* servers and old runtimes not closed yet */
     bool stopping;
     bool ended;
 

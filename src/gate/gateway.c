@@ -16,6 +16,7 @@
 #include "gate/control.h"
 #include "gate/faults.h"
 #include "gate/runtime.h"
+#include "gate/trace.h"
 #include "gate/worker.h"
 
 #define SPARE_FILES 64 /* beside connections: log, stores, loops, libraries */
@@ -38,6 +39,7 @@ struct gateway {
     unsigned worker_count;
     struct worker *workers;
     struct control *control;
+    struct trace *trace;
     atomic_size_t connections;
     atomic_uint running; /* workers */
     uv_loop_t loop;
@@ -219,6 +221,7 @@ static void on_worker_stopped(uv_async_t *handle)
 static int start_workers(struct gateway *g)
 {
     for (unsigned i = 0; i < g->worker_count; i++) {
+        g->workers[i].trace = g->trace;
         int rc = worker_start(&g->workers[i], i, g->runtime, &g->connections, worker_has_stopped, g);
         if (rc < 0) {
             fprintf(stderr, "%s: worker %u cannot start: %s\n", g->path, i, err_text(rc));
@@ -257,7 +260,8 @@ int gateway_run(const char *path, struct settings *settings)
     g.workers = mem_zalloc(g.worker_count * sizeof *g.workers);
     /* the control thread first: what remote authorities are called has to be known before the first ticket
      * comes */
-    int rc = control_start(&g.control, g.runtime, g.workers, g.worker_count);
+    g.trace = trace_new();
+    int rc = control_start(&g.control, g.runtime, g.workers, g.worker_count, g.trace);
     if (rc < 0)
         fprintf(stderr, "%s: the control thread cannot start: %s\n", path, err_text(rc));
     if (rc < 0 || start_workers(&g) < 0)
@@ -276,6 +280,7 @@ int gateway_run(const char *path, struct settings *settings)
     runtime_unref(g.runtime);
     for (unsigned i = 0; i < g.worker_count; i++)
         worker_deinit(&g.workers[i]);
+    trace_free(g.trace);
     uv_loop_close(&g.loop);
     free(g.workers);
     mem_wipe(g.ticket_keys, sizeof g.ticket_keys);

@@ -20,6 +20,7 @@
 struct call {
     enum admin_result result;
     json_t *answer;
+    struct buf *raw; /* borrowed: where an answer goes that is no JSON; NULL: it is */
     const char *socket;
 };
 
@@ -37,6 +38,10 @@ static void on_answer(void *owner, const struct httpc_answer *a)
     if (a->result != HTTPC_OK) {
         complain(c, "the gateway did not answer",
                  a->detail != NULL ? a->detail : httpc_result_name(a->result));
+        return;
+    }
+    if (c->raw != NULL && a->status == 200) {
+        c->result = buf_append(c->raw, a->body, a->len) == 0 ? ADMIN_OK : ADMIN_FAILED;
         return;
     }
     c->answer = json_loadb((const char *)a->body, a->len, 0, &error);
@@ -106,6 +111,15 @@ enum admin_result admin_call(const struct settings *s, const char *method, const
         mem_wipe(text, strlen(text));
     free(text);
     *answer = c.answer;
+    return c.result;
+}
+
+enum admin_result admin_fetch(const struct settings *s, const char *path, struct buf *out)
+{
+    struct call c = {.result = ADMIN_ABSENT, .raw = out, .socket = s->admin.socket};
+    if (c.socket == NULL || !is_alive(c.socket))
+        return ADMIN_ABSENT;
+    ask(&c, "GET", path, NULL);
     return c.result;
 }
 

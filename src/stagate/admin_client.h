@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "base/buf.h"
 #include "gate/settings.h"
 
 enum admin_result {
@@ -15,6 +16,8 @@ enum admin_result {
 /* One request. body may be NULL (borrowed). *answer is given where it is ADMIN_OK and JSON, else NULL. */
 enum admin_result admin_call(const struct settings *s, const char *method, const char *path,
                              const json_t *body, json_t **answer);
+/* GET of what is no JSON document: appended to out. */
+enum admin_result admin_fetch(const struct settings *s, const char *path, struct buf *out);
 /* For commands that cannot do without: says so where it is ADMIN_ABSENT. */
 enum admin_result admin_demand(const struct settings *s, const char *method, const char *path,
                                const json_t *body, json_t **answer);

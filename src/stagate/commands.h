@@ -10,6 +10,7 @@ int cmd_check(int argc, char **argv);
 int cmd_ticket(int argc, char **argv);
 int cmd_authority(int argc, char **argv);
 int cmd_fault(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
 int cmd_reasons(int argc, char **argv);
 
 /* "stagate: ..." on standard error with a pointer to --help; returns 2. */

@@ -21,6 +21,7 @@ static const struct {
     {"ticket", cmd_ticket, "issue, list, show, revoke and purge tickets"},
     {"authority", cmd_authority, "how the authorities of the running gateway are"},
     {"fault", cmd_fault, "break authorities and tickets on purpose: list, clear, and what to break"},
+    {"trace", cmd_trace, "watch conversations as they happen, decoded, or show saved ones"},
     {"reasons", cmd_reasons, "the table of reasons why a connection is refused or ends"},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])

@@ -32,6 +32,7 @@ def test_every_key_has_its_place():
 @pytest.mark.parametrize("page, commands", [
     ("stagate.1", [("stagate", "--help"), ("stagate", "run", "--help"), ("stagate", "check", "--help"),
                    ("stagate", "ticket", "--help"), ("stagate", "authority", "--help"), ("stagate", "fault", "--help"),
+                   ("stagate", "trace", "--help"),
                    ("stagate", "reasons", "--help")]),
     ("mailsim.1", [("mailsim", "--help")])])
 def test_every_option_has_its_place(page, commands):
