@@ -16,7 +16,8 @@
 
 enum door_result {
     DOOR_MORE,   /* all input taken */
-    DOOR_DONE,   /* target and ticket are known; input beyond *used is the tunnel's */
+    DOOR_DONE,   /* target and ticket are known; input beyond *used is the tunnel's (activesync: all of the
+                    input   is the relay's) */
     DOOR_REFUSE, /* reason and detail say why */
 };
 
@@ -41,6 +42,8 @@ const struct ticket_string *door_ticket(const struct door *d);
  * nothing. Borrowed. */
 const char *door_login(const struct door *d);
 const char *door_agent(const struct door *d);
+/* The activesync door: whom the client calls (Host without port), normalised; "" if nobody. Borrowed. */
+const char *door_host(const struct door *d);
 
 /* The answer: success for REASON_OK, else the refusal, in the door's own protocol, appended to reply. Nothing
  * is appended where the protocol has no way to say it. detail may be NULL. */

@@ -22,6 +22,12 @@ bool policy_ticket_target(const struct settings *s, const struct record *ticket,
  * against it. */
 enum reason policy_check_target(const struct settings *s, const struct record *ticket,
                                 const struct hostport *target);
+/* Whether the policy lists it. */
+bool policy_is_listed(const struct settings *s, const struct hostport *target);
+/* The service that a client at the activesync door means: the listed one whose host it calls (port 443 before
+ * others), else the only one that the ticket or, where it has none, the policy names. False: none. */
+bool policy_host_target(const struct settings *s, const struct record *ticket, const char *host,
+                        struct hostport *target);
 /* Whether the forced time-out leaves a good ticket any time: it counts from the ticket's issue, and beats its
  * expiry. */
 enum reason policy_check_time(const struct settings *s, const struct record *ticket, int64_t now_ms);

@@ -34,9 +34,21 @@ enum reason {
     REASON_TLS_HANDSHAKE,
     REASON_SNI_MISMATCH,
     REASON_NOT_TLS,
+    REASON_ACTIVESYNC_FLOOR,
+    REASON_NOT_ACTIVESYNC,
+    REASON_SYNCML,
+    REASON_DEVICE_BLOCKED,
+    REASON_COMMAND_MISMATCH,
+    REASON_USER_MISMATCH,
     REASON_BACKEND_UNRESOLVED,
     REASON_BACKEND_REFUSED,
     REASON_BACKEND_TIMEOUT,
+    REASON_BACKEND_TLS,
+    REASON_BACKEND_CERTIFICATE,
+    REASON_BACKEND_TLS_FLOOR,
+    REASON_BACKEND_SSL3,
+    REASON_BACKEND_LOGIN_FORM,
+    REASON_BACKEND_MALFORMED,
     REASON_OVERLOADED,
     REASON_SHUTTING_DOWN,
     REASON_CLIENT_GONE,
@@ -46,9 +58,10 @@ enum reason {
 
 struct reason_info {
     const char *id; /* "ticket_expired": what log, header and metrics say; never changes once released */
-    uint16_t http;  /* status at the connect door; 0: the connection just ends (no request to answer) */
-    uint8_t socks;  /* RFC 1928 REP; 0: just ends */
-    uint8_t alert;  /* TLS alert description, 0: none */
+    uint16_t http; /* status of an answer (407 is 401 at the activesync door); 0: the connection just ends (no
+                      request to answer) */
+    uint8_t socks; /* RFC 1928 REP; 0: just ends */
+    uint8_t alert; /* TLS alert description, 0: none */
     const char *sentence; /* what happened, for a person */
     const char *advice;   /* what to change */
 };

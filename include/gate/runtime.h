@@ -10,6 +10,7 @@
 
 #include "gate/settings.h"
 #include "net/listener.h"
+#include "net/mint.h"
 #include "net/tlsctx.h"
 #include "sta/access.h"
 #include "sta/authority.h"
@@ -49,6 +50,11 @@ struct runtime_authority { /* what goes with an authority that is not its own st
     char *shared_key; /* owned, secret; NULL: none */
 };
 
+struct runtime_backend { /* of a service */
+    SSL_CTX *ctx;        /* owned: towards the mail server */
+    struct mint *mint;   /* a reference: who signs what clients are shown; NULL: nobody */
+};
+
 struct runtime {
     atomic_uint refs;
     struct settings *settings; /* owned */
@@ -59,8 +65,11 @@ struct runtime {
     struct runtime_authority *details;
     size_t service_count;
     struct runtime_service *services;
-    struct sockets *admin;  /* NULL: none */
-    struct signin *signin;  /* owned; NULL: none */
+    size_t backend_count;
+    struct runtime_backend *backends; /* owned; in the order of settings, then those without an entry */
+    const uint8_t *ticket_keys;       /* borrowed of who makes runtimes */
+    struct sockets *admin;            /* NULL: none */
+    struct signin *signin;            /* owned; NULL: none */
     size_t connections_max; /* of all workers together; set by who makes the runtime, before it is in force */
     size_t own_count;
     struct sockaddr_storage
@@ -68,9 +77,13 @@ struct runtime {
 };
 
 /* Takes settings (given, on failure too). old: the runtime in force, or NULL. Complaints go to standard
- * error, one line each, prefixed with the configuration's path. ticket_keys as in tlsctx.h. */
+ * error, one line each, prefixed with the configuration's path. ticket_keys as in tlsctx.h, borrowed for the
+ * life of all runtimes. */
 int runtime_new(struct runtime **out, struct settings *settings, const char *path, struct runtime *old,
                 unsigned workers, const uint8_t *ticket_keys);
+/* Of one of the runtime's services, or its settings' unnamed. */
+SSL_CTX *runtime_backend(const struct runtime *r, const struct service_settings *s);
+struct mint *runtime_mint(const struct runtime *r, const struct service_settings *s);
 struct runtime *runtime_ref(struct runtime *r);
 void runtime_unref(struct runtime *r);
 

@@ -12,7 +12,12 @@
 #include "proto/cidr.h"
 #include "proto/hostport.h"
 
-enum door_kind { DOOR_SOCKS, DOOR_CONNECT, DOOR_KINDS }; /* bit numbers of listener_settings.doors too */
+enum door_kind {
+    DOOR_SOCKS,
+    DOOR_CONNECT,
+    DOOR_ACTIVESYNC,
+    DOOR_KINDS
+}; /* bit numbers of listener_settings.doors too */
 
 struct listener_settings {
     struct sockaddr_storage address;
@@ -111,13 +116,43 @@ struct policy_settings {
 
 enum sni_rule { SNI_ANY, SNI_MATCH };
 
+enum relay_kind { RELAY_OPAQUE, RELAY_HTTP, RELAY_INSPECT };
+enum backend_tls { BACKEND_TLS_AUTO, BACKEND_TLS_YES, BACKEND_TLS_NO };
+enum forward_field { FORWARD_VIA, FORWARD_FOR, FORWARD_PROTO }; /* bit numbers of service_settings.forward */
+
+struct device_rule { /* patterns with *, without regard to case; NULL: any */
+    int action;      /* 0: allow, 1: block */
+    const char *id, *type, *agent, *user;
+};
+
+struct pair_settings {
+    const char *certificate, *key;
+};
+
 struct service_settings {
-    struct hostport name;    /* may be a wildcard */
-    struct hostport connect; /* override; port 0: none, the name is resolved */
-    int relay;               /* 0: opaque */
+    struct hostport name;     /* may be a wildcard */
+    struct conf_list connect; /* of struct hostport: override, in order; empty: the name is resolved */
+    int relay;                /* enum relay_kind */
     int tls_floor_index;
     uint16_t tls_floor; /* 0: none, the service need not be TLS */
     int sni;            /* enum sni_rule */
+
+    /* where HTTP is looked into: relay http and inspect, and all of the activesync door */
+    unsigned activesync_floor, activesync_ceiling; /* versions times ten; 0: none */
+    struct conf_list paths;                        /* of const char *: activesync, autodiscover, ews, /path */
+    struct conf_list devices;                      /* of struct device_rule */
+    bool bind_user;
+    int64_t max_heartbeat_ms; /* 0: as long as the client asks for */
+    struct conf_list forward_list;
+    unsigned forward; /* 1 << enum forward_field, made of forward_list */
+    int backend_tls;  /* enum backend_tls */
+    int backend_floor_index;
+    uint16_t backend_floor;
+    const char *ca; /* NULL: the system's */
+    bool verify;
+    struct conf_list pins; /* of uint8_t[32]: SHA-256 of the public key */
+    const char *certificate, *key;
+    struct pair_settings *inspect_ca; /* NULL: none */
 };
 
 struct timeout_settings { /* milliseconds */
@@ -125,9 +160,10 @@ struct timeout_settings { /* milliseconds */
     int64_t request;      /* end of handshake to a complete request */
     int64_t ticket;       /* an authority's answer */
     int64_t connect;      /* resolving and connecting, each address */
-    int64_t idle;         /* no byte either way */
-    int64_t linger;       /* delivering what is queued, and a half-closed tunnel without traffic */
-    int64_t drain;        /* SIGTERM to the end of running tunnels */
+    int64_t response; /* relayed HTTP: silence of the mail server while an ordinary answer is waited for */
+    int64_t idle;     /* no byte either way */
+    int64_t linger;   /* delivering what is queued, and a half-closed tunnel without traffic */
+    int64_t drain;    /* SIGTERM to the end of running tunnels */
 };
 
 struct limit_settings {
@@ -144,7 +180,8 @@ struct settings {
     struct conf_list listeners;   /* of struct listener_settings */
     struct conf_list authorities; /* of struct authority_settings */
     struct policy_settings policy;
-    struct conf_list services; /* of struct service_settings */
+    struct conf_list services;       /* of struct service_settings */
+    struct service_settings unnamed; /* what a listed service without an entry of its own gets */
     struct timeout_settings timeouts;
     struct limit_settings limits;
     struct log_settings log;
@@ -168,8 +205,8 @@ struct store_options;
 void settings_ldap(const struct sign_in_ldap_settings *in, const char *password, struct signin_ldap *out);
 void settings_store(const struct authority_settings *in, struct store_options *out);
 
-/* The entry of services that is meant by this target: an exact name before wildcards, NULL if there is none.
- */
+/* The entry of services that is meant by this target: an exact name before wildcards, &s->unnamed if there is
+ * none. */
 const struct service_settings *settings_service(const struct settings *s, const struct hostport *target);
 
 #endif

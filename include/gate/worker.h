@@ -30,11 +30,14 @@ struct worker_runtime {
 struct worker_counters { /* written by the worker only; read by anybody, each value by itself */
     _Atomic uint64_t accepted;
     _Atomic uint64_t ended[2][REASON_COUNT]; /* [1]: a fault had a hand in it */
+    _Atomic uint64_t requests[REASON_COUNT]; /* relayed, or answered in the mail server's place */
     _Atomic uint64_t bytes_up, bytes_down;   /* through tunnels that ended */
 };
 
 struct tunnels;
 struct trace;
+struct outages;
+struct http_scratch;
 
 struct worker {
     struct netloop loop;
@@ -45,9 +48,11 @@ struct worker {
     struct list listeners; /* of struct worker_listener */
     struct list conns;
     size_t conn_count;
-    struct tunnels *tunnels; /* owned: the tickets they came with */
-    size_t closing;          /* listeners and old runtimes not closed yet */
-    size_t handshakes;       /* connections in a TLS handshake: memory-hungry, so bounded */
+    struct tunnels *tunnels;   /* owned: the tickets they came with */
+    struct outages *outages;   /* owned: addresses of mail servers that failed lately */
+    struct http_scratch *http; /* owned; NULL until requests are looked into */
+    size_t closing;            /* listeners and old runtimes not closed yet */
+    size_t handshakes;         /* connections in a TLS handshake: memory-hungry, so bounded */
     struct worker_counters counters;
     atomic_size_t *connections; /* of all workers together; borrowed */
     struct trace *trace;        /* who watches conversations; borrowed, NULL: nobody can */

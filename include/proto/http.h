@@ -77,6 +77,9 @@ const char *http_reader_why(const struct http_reader *r);
 /* The value of the only field of that name, NULL if there is none or more than one; *count (may be NULL) says
  * how many there are. */
 const char *http_head_field(const struct http_head *head, const char *name, size_t *count);
+/* How many bytes of a Host value ("mail.example.com:8443", "[::1]:80", "name") are the name, brackets
+ * included. */
+size_t http_host_name_len(const char *host);
 /* Whether a comma-separated field value holds token, case-insensitively. */
 bool http_value_has_token(const char *value, const char *token);
 

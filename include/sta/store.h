@@ -42,6 +42,7 @@ struct store_limits {
 struct store_options {
     int64_t tombstone_ms; /* default 24 h where 0 */
     struct store_limits limits;
+    bool quiet;                /* a command's: whether it is up is no log line, the command tells */
     const char *password_file; /* Redis: its first line is the password ("user:password" for an ACL user);
                                   read again at each connection. NULL: none */
     int64_t timeout_ms;        /* Redis: for connecting and for an answer; default 2 s where 0 */

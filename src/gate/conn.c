@@ -26,6 +26,7 @@ static const struct state_row {
     [CONN_TICKET] = {"ticket", TIMEOUT(ticket), REASON_AUTHORITY_DOWN, true},
     [CONN_RESOLVE] = {"resolve", TIMEOUT(connect), REASON_BACKEND_UNRESOLVED, true},
     [CONN_CONNECT] = {"connect", TIMEOUT(connect), REASON_BACKEND_TIMEOUT, true},
+    [CONN_SECURE] = {"secure", TIMEOUT(handshake), REASON_BACKEND_TIMEOUT, true},
     [CONN_INNER] = {"inner", TIMEOUT(handshake), REASON_HANDSHAKE_TIMEOUT, false},
     [CONN_RELAY] = {"relay", TIMEOUT(idle), REASON_IDLE_TIMEOUT, false},
     [CONN_HALF] = {"half", TIMEOUT(linger), REASON_OK, false},
@@ -103,6 +104,7 @@ void conn_end(struct conn *c, enum reason r, const char *detail)
     if (c->state == CONN_CLOSING)
         return;
     note_reason(c, r, detail);
+    conn_http_free(c, r, detail);
     conn_enter(c, CONN_CLOSING);
     story_log(c);
     struct worker_counters *n = &c->worker->counters;
@@ -159,6 +161,7 @@ void conn_linger(struct conn *c, enum reason r, const char *detail)
     if (c->state >= CONN_LINGER)
         return;
     note_reason(c, r, detail);
+    conn_http_free(c, r, detail);
     conn_enter(c, CONN_LINGER);
     tunnels_remove(c->worker->tunnels, c);
     request_free(c->request); /* nobody waits for the authority or the resolver any more */
@@ -178,13 +181,19 @@ void conn_linger(struct conn *c, enum reason r, const char *detail)
 void conn_drain(struct conn *c)
 {
     c->draining = true;
-    if (c->state == CONN_RELAY)
+    if (c->state == CONN_RELAY && c->http != NULL)
+        conn_http_drain(c);
+    else if (c->state == CONN_RELAY)
         set_deadline(c); /* looks at how long it has been quiet by then */
 }
 
 static void on_deadline(struct deadline *d)
 {
     struct conn *c = list_entry(d, struct conn, deadline);
+    if (c->state == CONN_RELAY && c->http != NULL) {
+        conn_http_late(c);
+        return;
+    }
     if (c->state == CONN_RELAY || c->state == CONN_HALF) {
         /* set once and looked at when it comes, instead of moved for every byte */
         uint64_t quiet = netloop_now_ms(&c->worker->loop) - c->active_ms;
@@ -208,10 +217,13 @@ static void on_deadline(struct deadline *d)
         conn_ticket_late(c);
         break;
     case CONN_RESOLVE:
-        conn_refuse(c, REASON_BACKEND_UNRESOLVED, "the resolver did not answer in time");
+        conn_resolve_late(c);
         break;
     case CONN_CONNECT:
         conn_backend_failed(c, UV_ETIMEDOUT);
+        break;
+    case CONN_SECURE:
+        conn_refuse(c, REASON_BACKEND_TIMEOUT, "the TLS handshake");
         break;
     case CONN_INNER:
         conn_linger(c, REASON_HANDSHAKE_TIMEOUT, "inner handshake");
@@ -326,7 +338,7 @@ static void on_client_eof(struct stream *s, bool clean)
     if (c->state == CONN_LINGER)
         linger_check(c);
     else if (c->state >= CONN_INNER)
-        conn_relay_eof(c, true);
+        conn_relay_eof(c, true, clean);
     else
         conn_end(c, REASON_CLIENT_GONE,
                  c->state == CONN_HELLO ? "closed before a whole first record"
@@ -386,7 +398,7 @@ static const struct stream_events client_events = {
 static void on_backend_open(struct stream *s)
 {
     struct conn *c = of_stream(s);
-    if (c->state == CONN_CONNECT)
+    if (c->state == CONN_CONNECT || c->state == CONN_SECURE)
         conn_backend_open(c);
 }
 
@@ -400,11 +412,12 @@ static void on_backend_data(struct stream *s, const uint8_t *data, size_t len)
 static void on_backend_eof(struct stream *s, bool clean)
 {
     struct conn *c = of_stream(s);
-    (void)clean;
     if (c->state == CONN_LINGER)
         linger_check(c);
     else if (c->state >= CONN_INNER)
-        conn_relay_eof(c, false);
+        conn_relay_eof(c, false, clean);
+    else if (c->state == CONN_SECURE)
+        conn_refuse(c, REASON_BACKEND_TLS, "the mail server ended the connection in the handshake");
 }
 
 static void on_backend_drained(struct stream *s)
@@ -421,8 +434,12 @@ static void on_backend_error(struct stream *s, int code, const char *detail)
     struct conn *c = of_stream(s);
     if (c->state == CONN_CONNECT)
         conn_backend_failed(c, code);
+    else if (c->state == CONN_SECURE)
+        conn_backend_insecure(c, code, detail);
     else if (c->state == CONN_LINGER)
         linger_check(c);
+    else if (c->http != NULL)
+        conn_http_eof(c, false, false); /* the client may still be told */
     else if (c->state >= CONN_INNER)
         conn_linger(c, s->eof_seen ? REASON_OK : REASON_BACKEND_GONE, detail);
 }

@@ -24,13 +24,22 @@ enum conn_state {
     CONN_TICKET,    /* an authority is asked */
     CONN_RESOLVE,
     CONN_CONNECT,
-    CONN_INNER, /* tunnel open, inner handshake watched */
+    CONN_SECURE, /* TLS with the mail server, where requests are looked into */
+    CONN_INNER,  /* tunnel open, inner handshake watched */
     CONN_RELAY,
     CONN_HALF,   /* one side has ended, the other goes on */
     CONN_LINGER, /* over: what is queued is delivered */
     CONN_CLOSING,
     CONN_STATES
 };
+
+union peer_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+#define CANDIDATES_MAX 16 /* addresses that are tried */
 
 /* What exists from the end of the handshake until the tunnel is open. */
 struct request {
@@ -41,20 +50,16 @@ struct request {
     size_t authority;                    /* whose answer is waited for: index in the runtime */
     bool answered_down;                  /* of an earlier ticket's authority: what follows is what it said */
     struct authority_answer down;
-    struct record *ticket; /* owned, once redeemed */
-    struct hostport target;
+    struct record *ticket;   /* owned, once redeemed */
+    struct hostport target;  /* the service */
+    struct hostport address; /* what is resolved: the target, or a connect override */
+    size_t next_override;    /* of those that are resolved in turn */
     struct resolver_wait wait;
-    struct address_list addresses;
-    size_t next_address;
+    union peer_address candidates[CANDIDATES_MAX];
+    size_t candidate_count, next_candidate;
     int last_error;
-    bool overridden; /* the address comes from a connect override: not checked */
+    bool overridden; /* the addresses come from connect overrides: not checked */
     struct conn *conn;
-};
-
-union peer_address {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
 };
 
 /* What the log will tell; strings are owned. */
@@ -77,6 +82,9 @@ struct story {
     bool unclean;  /* a side ended TLS without close_notify */
     bool resumed;
     bool inner_seen;
+    uint64_t requests; /* relayed or answered here */
+    uint16_t backend_version;
+    const char *backend_cipher;
     uint16_t offered, version, inner_offered, inner_version, inner_cipher_id;
     uint32_t entered_ms[CONN_STATES]; /* since accept, 0: never */
 };
@@ -91,9 +99,12 @@ struct conn {
     struct stream backend;
     struct deadline deadline;
     uint64_t accepted_ns;
-    uint64_t active_ms;      /* last byte either way, for the idle deadline */
-    struct request *request; /* owned; NULL outside its time */
-    struct tlswatch *watch;  /* owned; NULL when nothing is watched */
+    uint64_t active_ms;             /* last byte either way, for the idle deadline */
+    struct request *request;        /* owned; NULL outside its time */
+    struct tlswatch *watch;         /* owned; NULL when nothing is watched */
+    struct http_side *http;         /* owned; NULL: bytes pass untouched */
+    struct hostport request_target; /* the service, where requests are looked into */
+    const char *http_failed;        /* of the call being made */
     struct held *held;       /* the ticket it came with; borrowed of the worker's tunnels, NULL: none */
     struct list ticket_link; /* among the connections of that ticket */
     const char *detail;      /* constant text or NULL */
@@ -126,14 +137,38 @@ void conn_ticket_late(struct conn *c); /* the authority took too long: the next 
 void conn_backend_open(struct conn *c);
 void conn_backend_failed(struct conn *c, int code);
 void conn_backend_retry(struct conn *c); /* the failed attempt's handle is closed */
+void conn_resolve_late(struct conn *c);
+void conn_backend_insecure(struct conn *c, int code,
+                           const char *detail); /* TLS with the mail server failed */
 
 /* conn_relay.c */
 void conn_relay_start(struct conn *c);
 void conn_relay_data(struct conn *c, bool from_client, const uint8_t *data, size_t len);
-void conn_relay_eof(struct conn *c, bool from_client);
+void conn_relay_eof(struct conn *c, bool from_client, bool clean);
+/* Lets the watch see what passes; false when the connection ended over it. */
+bool conn_relay_watch(struct conn *c, bool from_client, const uint8_t *data, size_t len);
 void conn_relay_drained(struct conn *c, bool client);
 
+/* conn_http.c */
+void conn_http_scratch_free(struct http_scratch *s); /* the worker's */
+struct http_start {
+    const struct hostport *target; /* the service */
+    bool reverse;                  /* the activesync door */
+};
+void conn_http_start(struct conn *c, const struct http_start *from);
+void conn_http_free(struct conn *c, enum reason r, const char *detail); /* harmless where there is none */
+void conn_http_data(struct conn *c, bool from_client, const uint8_t *data, size_t len);
+void conn_http_eof(struct conn *c, bool from_client, bool clean);
+void conn_http_drained(struct conn *c, bool client);
+void conn_http_late(struct conn *c);
+void conn_http_drain(struct conn *c);
+
 /* conn_story.c */
+void story_inner_done(struct conn *c, SSL *ssl);
+void story_backend(struct conn *c);           /* TLS with the mail server is up */
+const char *story_door(const struct conn *c); /* its name; NULL: none yet */
+struct exchange;
+void story_request(const struct conn *c, const struct exchange *x); /* a line for each */
 void story_hello(struct conn *c, const struct tls_facts *facts);
 void story_handshake(struct conn *c); /* the outer handshake is done */
 void story_inner(struct conn *c, const struct tls_facts *facts);

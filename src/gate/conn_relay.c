@@ -33,7 +33,8 @@ static void cut_inner(struct conn *c, enum reason r, const char *detail)
             version = c->story.inner_offered > TLS_VERSION_SSL3 ? TLS_VERSION_10 : TLS_VERSION_SSL3;
         tls_alert_record(alert, version, description);
         stream_write(&c->client, alert, sizeof alert);
-        stream_write(&c->backend, alert, sizeof alert);
+        if (c->http == NULL)
+            stream_write(&c->backend, alert, sizeof alert);
     }
     conn_linger(c, r, detail);
 }
@@ -71,9 +72,8 @@ static bool check_client_hello(struct conn *c, const struct tls_facts *facts)
     return true;
 }
 
-/* Lets the watch see what passes; false when the connection ended over it. Checked before a byte of the data
- * goes on. */
-static bool watch(struct conn *c, bool from_client, const uint8_t *data, size_t len)
+/* Checked before a byte of the data goes on. */
+bool conn_relay_watch(struct conn *c, bool from_client, const uint8_t *data, size_t len)
 {
     while (c->watch != NULL && len > 0) {
         size_t used = 0;
@@ -117,8 +117,12 @@ void conn_relay_data(struct conn *c, bool from_client, const uint8_t *data, size
     struct stream *from = from_client ? &c->client : &c->backend;
     struct stream *to = from_client ? &c->backend : &c->client;
 
+    if (c->http != NULL) {
+        conn_http_data(c, from_client, data, len);
+        return;
+    }
     conn_touch(c);
-    if (c->watch != NULL && !watch(c, from_client, data, len))
+    if (c->watch != NULL && !conn_relay_watch(c, from_client, data, len))
         return;
     stream_write(to, data, len);
     if (stream_queued(to) > STREAM_HIGH_WATER)
@@ -131,8 +135,12 @@ static void check_finished(struct conn *c)
         conn_end(c, REASON_OK, NULL);
 }
 
-void conn_relay_eof(struct conn *c, bool from_client)
+void conn_relay_eof(struct conn *c, bool from_client, bool clean)
 {
+    if (c->http != NULL) {
+        conn_http_eof(c, from_client, clean);
+        return;
+    }
     conn_touch(c);
     stream_shutdown(from_client ? &c->backend : &c->client);
     if (c->state < CONN_HALF)
@@ -142,6 +150,10 @@ void conn_relay_eof(struct conn *c, bool from_client)
 
 void conn_relay_drained(struct conn *c, bool client)
 {
+    if (c->http != NULL) {
+        conn_http_drained(c, client);
+        return;
+    }
     conn_touch(c);
     struct stream *source = client ? &c->backend : &c->client;
     if (!source->eof_seen)

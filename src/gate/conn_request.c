@@ -10,6 +10,7 @@
 #include "conn_impl.h"
 #include "gate/faults.h"
 #include "gate/policy.h"
+#include "outage.h"
 
 #define EARLY_MAX                                                                                            \
     (2 * NETLOOP_PLAIN_BYTES) /* one read's plaintext can come behind the request before reading stops */
@@ -36,6 +37,8 @@ void request_free(struct request *q)
         authority_request_cancel(q->redeeming);
     resolver_cancel(&q->wait);
     door_free(q->door);
+    if (q->early.data != NULL)
+        mem_wipe(q->early.data, q->early.len);
     buf_deinit(&q->early);
     free(q->ticket);
     free(q);
@@ -67,7 +70,12 @@ static enum reason connect_reason(int code)
 
 static void start_dialling(struct conn *c)
 {
-    c->request->next_address = 0;
+    struct request *q = c->request;
+    if (q->candidate_count == 0) {
+        conn_refuse(c, REASON_BACKEND_UNRESOLVED, err_text(q->last_error));
+        return;
+    }
+    outage_order(c->worker->outages, netloop_now_ms(&c->worker->loop), q->candidates, q->candidate_count);
     conn_enter(c, CONN_CONNECT);
     connect_next(c);
 }
@@ -78,20 +86,15 @@ static void connect_next(struct conn *c)
     struct request *q = c->request;
     const struct runtime *r = c->runtime->runtime;
 
-    while (q->next_address < q->addresses.count) {
-        union peer_address address;
-        memcpy(&address, &q->addresses.item[q->next_address++], sizeof address);
-        if (address.any.sa_family == AF_INET)
-            address.v4.sin_port = htons(q->target.port);
-        else
-            address.v6.sin6_port = htons(q->target.port);
-        if (!q->overridden && !policy_address_allowed(&address.any, r->own, r->own_count)) {
+    while (q->next_candidate < q->candidate_count) {
+        const union peer_address *address = &q->candidates[q->next_candidate++];
+        if (!q->overridden && !policy_address_allowed(&address->any, r->own, r->own_count)) {
             q->last_error = ERR_UNSUPPORTED;
             continue;
         }
-        c->story.backend = address;
+        c->story.backend = *address;
         deadline_set(&c->worker->loop, &c->deadline, c->state, (uint64_t)r->settings->timeouts.connect);
-        int rc = stream_connect(&c->backend, &address.any);
+        int rc = stream_connect(&c->backend, &address->any);
         if (rc < 0) {
             q->last_error = rc;
             stream_close(&c->backend); /* conn_backend_retry goes on */
@@ -107,6 +110,7 @@ static void connect_next(struct conn *c)
 void conn_backend_failed(struct conn *c, int code)
 {
     c->request->last_error = code;
+    outage_note(c->worker->outages, netloop_now_ms(&c->worker->loop), &c->story.backend, true);
     stream_close(&c->backend);
 }
 
@@ -115,55 +119,147 @@ void conn_backend_retry(struct conn *c)
     connect_next(c);
 }
 
+static bool is_looked_into(const struct conn *c)
+{
+    return door_kind(c->request->door) == DOOR_ACTIVESYNC || c->service->relay != RELAY_OPAQUE;
+}
+
+/* TLS with the mail server comes before the answer to the client: so that what is wrong with it can be told.
+ */
+static bool is_secured_next(const struct conn *c)
+{
+    if (c->state != CONN_CONNECT || !is_looked_into(c))
+        return false;
+    return c->service->backend_tls == BACKEND_TLS_YES ||
+           (c->service->backend_tls == BACKEND_TLS_AUTO && c->request->target.port != 80);
+}
+
 void conn_backend_open(struct conn *c)
 {
     struct request *q = c->request;
     struct buf reply;
 
+    outage_note(c->worker->outages, netloop_now_ms(&c->worker->loop), &c->story.backend, false);
+    if (is_secured_next(c)) {
+        conn_enter(c, CONN_SECURE);
+        if (stream_start_tls_client(&c->backend, runtime_backend(c->runtime->runtime, c->service),
+                                    q->target.host) < 0)
+            conn_refuse(c, REASON_BACKEND_TLS, "OpenSSL could not start a connection");
+        return;
+    }
+    if (c->state == CONN_SECURE)
+        story_backend(c);
     buf_init(&reply, 256);
     answer(c, REASON_OK, NULL, &reply);
     buf_deinit(&reply);
     struct buf early = q->early;
     buf_init(&q->early, EARLY_MAX);
     c->request = NULL;
+    if (door_kind(q->door) == DOOR_ACTIVESYNC || c->service->relay != RELAY_OPAQUE) {
+        const struct http_start from = {&q->target, door_kind(q->door) == DOOR_ACTIVESYNC};
+        conn_http_start(c, &from);
+    } else {
+        conn_relay_start(c);
+    }
     request_free(q);
-    conn_relay_start(c);
     if (early.len > 0)
         conn_relay_data(c, true, early.data, early.len);
+    if (early.data != NULL)
+        mem_wipe(early.data, early.len); /* at the activesync door the ticket is in it */
     buf_deinit(&early);
 }
+
+void conn_backend_insecure(struct conn *c, int code, const char *detail)
+{
+    static const enum reason reasons[] = {
+        [TLS_FAILURE_OTHER] = REASON_BACKEND_TLS,
+        [TLS_FAILURE_CERTIFICATE] = REASON_BACKEND_CERTIFICATE,
+        [TLS_FAILURE_FLOOR] = REASON_BACKEND_TLS_FLOOR,
+        [TLS_FAILURE_SSL3] = REASON_BACKEND_SSL3,
+    };
+    conn_refuse(c, code == ERR_TLS ? reasons[tls_failure_kind(&c->backend.tls)] : REASON_BACKEND_TLS, detail);
+}
+
+/* ---- addresses ---- */
+
+static void add_candidate(struct request *q, const void *sockaddr)
+{
+    if (q->candidate_count == CANDIDATES_MAX)
+        return;
+    union peer_address *a = &q->candidates[q->candidate_count++];
+    memcpy(a, sockaddr, sizeof *a);
+    if (a->any.sa_family == AF_INET)
+        a->v4.sin_port = htons(q->address.port);
+    else
+        a->v6.sin6_port = htons(q->address.port);
+}
+
+static void add_candidates(struct request *q, const struct address_list *found)
+{
+    for (size_t i = 0; i < found->count; i++)
+        add_candidate(q, &found->item[i]);
+}
+
+static void resolve_next(struct conn *c);
 
 static void on_resolved(struct resolver_wait *w, int rc, const struct address_list *addresses)
 {
     struct request *q = list_entry(w, struct request, wait);
-    struct conn *c = q->conn;
+    if (rc < 0)
+        q->last_error = rc;
+    else
+        add_candidates(q, addresses);
+    resolve_next(q->conn);
+}
 
-    if (rc < 0) {
-        conn_refuse(c, REASON_BACKEND_UNRESOLVED, err_text(rc));
-        return;
+void conn_resolve_late(struct conn *c)
+{
+    resolver_cancel(&c->request->wait);
+    c->request->last_error = UV_ETIMEDOUT;
+    resolve_next(c);
+}
+
+/* What is resolved next: the overrides in turn, or the target itself, once. */
+static bool next_address(struct conn *c)
+{
+    struct request *q = c->request;
+    const struct conf_list *overrides = &c->service->connect;
+    size_t count = overrides->count > 0 ? overrides->count : 1;
+    if (q->next_override == count)
+        return false;
+    q->overridden = overrides->count > 0;
+    q->address = q->overridden ? ((const struct hostport *)overrides->items)[q->next_override] : q->target;
+    q->next_override++;
+    return true;
+}
+
+static void resolve_next(struct conn *c)
+{
+    struct request *q = c->request;
+    while (next_address(c)) {
+        struct sockaddr_storage sa;
+        struct address_list found;
+        if (hostport_sockaddr(&q->address, &sa) == 0) {
+            add_candidate(q, &sa);
+            continue;
+        }
+        deadline_set(&c->worker->loop, &c->deadline, c->state,
+                     (uint64_t)c->runtime->runtime->settings->timeouts.connect);
+        int rc = resolver_ask(c->worker->resolver, q->address.host, &q->wait, &found);
+        if (rc == 0)
+            return;
+        if (rc > 0)
+            add_candidates(q, &found);
+        else
+            q->last_error = rc;
     }
-    q->addresses = *addresses;
     start_dialling(c);
 }
 
 static void resolve(struct conn *c)
 {
-    struct request *q = c->request;
-    struct sockaddr_storage sa;
-
     conn_enter(c, CONN_RESOLVE);
-    if (hostport_sockaddr(&q->target, &sa) == 0) {
-        memcpy(&q->addresses.item[0], &sa, sizeof q->addresses.item[0]);
-        q->addresses.count = 1;
-        start_dialling(c);
-        return;
-    }
-    int rc = resolver_ask(c->worker->resolver, q->target.host, &q->wait, &q->addresses);
-    if (rc > 0)
-        start_dialling(c);
-    else if (rc < 0)
-        conn_refuse(c, REASON_BACKEND_UNRESOLVED,
-                    rc == ERR_TOO_BIG ? "too many queries at once" : err_text(rc));
+    resolve_next(c);
 }
 
 /* ---- ticket and policy ---- */
@@ -188,7 +284,11 @@ static bool take_facts(struct conn *c, const struct record *ticket)
         q->target = *asked;
         return true;
     }
-    if (!policy_ticket_target(c->runtime->runtime->settings, ticket, &q->target))
+    const struct settings *s = c->runtime->runtime->settings;
+    bool found = door_kind(q->door) == DOOR_ACTIVESYNC
+                     ? policy_host_target(s, ticket, door_host(q->door), &q->target)
+                     : policy_ticket_target(s, ticket, &q->target);
+    if (!found)
         return false;
     hostport_format(&q->target, text);
     c->story.target = mem_strdup(text);
@@ -223,7 +323,10 @@ static void judge(struct conn *c, const struct authority_answer *answer)
         return;
     }
     if (!leads_somewhere) {
-        conn_refuse(c, REASON_SERVICE_NOT_LISTED, "neither the ticket nor the policy names a service");
+        conn_refuse(c, REASON_SERVICE_NOT_LISTED,
+                    door_kind(q->door) == DOOR_ACTIVESYNC
+                        ? "Host names no listed service, and the ticket is not for one alone"
+                        : "neither the ticket nor the policy names a service");
         return;
     }
     r = policy_check_target(s, ticket, &q->target);
@@ -233,10 +336,6 @@ static void judge(struct conn *c, const struct authority_answer *answer)
     }
     tunnels_add(c->worker->tunnels, c, ticket, &t->ref[q->next_ref - 1], c->runtime->clients[q->authority]);
     c->service = settings_service(s, &q->target);
-    if (c->service != NULL && c->service->connect.port != 0) {
-        q->overridden = true;
-        q->target = c->service->connect;
-    }
     resolve(c);
 }
 
@@ -372,12 +471,17 @@ void conn_request_data(struct conn *c, const uint8_t *data, size_t len)
     size_t used;
 
     buf_init(&reply, 4096);
+    bool fits = true;
     enum door_result r = door_feed(q->door, data, len, &used, &reply);
     stream_write(&c->client, reply.data, reply.len);
     buf_deinit(&reply);
     c->story.door =
         (int8_t)door_kind(q->door); /* known from the first byte on, also of a request that never ends */
-    if (r == DOOR_MORE)
+    /* the relay reads a request at the activesync door again, from its first byte on */
+    bool again = door_kind(q->door) == DOOR_ACTIVESYNC;
+    if (again || r == DOOR_DONE)
+        fits = buf_append(&q->early, again ? data : data + used, again ? len : len - used) == 0;
+    if (r == DOOR_MORE && fits)
         return;
     stream_read_stop(&c->client);
     note_request(c);
@@ -385,7 +489,7 @@ void conn_request_data(struct conn *c, const uint8_t *data, size_t len)
         conn_refuse(c, door_reason(q->door), door_detail(q->door));
         return;
     }
-    if (buf_append(&q->early, data + used, len - used) < 0) {
+    if (!fits) {
         conn_refuse(c, REASON_REQUEST_MALFORMED, "too many bytes behind the request");
         return;
     }

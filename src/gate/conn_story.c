@@ -9,8 +9,12 @@
 #include "base/mem.h"
 #include "conn_impl.h"
 #include "gate/trace.h"
+#include "gate/httprelay.h"
 
-static const char *const door_name[] = {[DOOR_SOCKS] = "socks", [DOOR_CONNECT] = "connect"};
+static const char *const door_name[] = {
+    [DOOR_SOCKS] = "socks", [DOOR_CONNECT] = "connect", [DOOR_ACTIVESYNC] = "activesync"};
+static const char *const relay_name[] = {
+    [RELAY_OPAQUE] = NULL, [RELAY_HTTP] = "http", [RELAY_INSPECT] = "inspect"};
 
 void story_hello(struct conn *c, const struct tls_facts *facts)
 {
@@ -44,6 +48,19 @@ void story_inner(struct conn *c, const struct tls_facts *facts)
     s->inner_cipher = cipher_name(c->client.tls.ssl, facts->cipher);
     if (s->inner_sni == NULL && facts->sni[0] != '\0')
         s->inner_sni = mem_strdup(facts->sni);
+}
+
+void story_inner_done(struct conn *c, SSL *ssl)
+{
+    c->story.inner_version = (uint16_t)SSL_version(ssl);
+    c->story.inner_cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(ssl));
+    c->story.inner_cipher_id = (uint16_t)SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl));
+}
+
+void story_backend(struct conn *c)
+{
+    c->story.backend_version = (uint16_t)SSL_version(c->backend.tls.ssl);
+    c->story.backend_cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(c->backend.tls.ssl));
 }
 
 void story_deinit(struct story *s)
@@ -144,6 +161,16 @@ static void log_inner(struct log_line *l, const struct story *s)
     log_close(l);
 }
 
+static void log_backend(struct log_line *l, const struct story *s)
+{
+    if (s->backend_version == 0)
+        return;
+    log_open(l, "backend_tls");
+    log_version(l, "version", s->backend_version);
+    log_str(l, "cipher", s->backend_cipher);
+    log_close(l);
+}
+
 /* When each state was entered, in milliseconds since accept. */
 static void log_times(struct log_line *l, const struct conn *c)
 {
@@ -151,9 +178,9 @@ static void log_times(struct log_line *l, const struct conn *c)
         enum conn_state state;
         const char *name;
     } shown[] = {{CONN_HANDSHAKE, "hello"}, {CONN_REQUEST, "handshake"}, {CONN_TICKET, "request"},
-                 {CONN_RESOLVE, "ticket"},  {CONN_CONNECT, "resolve"},   {CONN_INNER, "connect"},
-                 {CONN_RELAY, "inner"},     {CONN_HALF, "half_close"},   {CONN_LINGER, "linger"},
-                 {CONN_CLOSING, "total"}};
+                 {CONN_RESOLVE, "ticket"},  {CONN_CONNECT, "resolve"},   {CONN_SECURE, "tcp"},
+                 {CONN_INNER, "connect"},   {CONN_RELAY, "inner"},       {CONN_HALF, "half_close"},
+                 {CONN_LINGER, "linger"},   {CONN_CLOSING, "total"}};
     log_open(l, "ms");
     for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++) {
         uint32_t at = c->story.entered_ms[shown[i].state];
@@ -176,6 +203,10 @@ void story_log(const struct conn *c)
     if (s->injected)
         log_bool(&l, "injected", true);
     log_str(&l, "door", s->door >= 0 ? door_name[s->door] : NULL);
+    log_str(&l, "relay",
+            c->service != NULL && s->door != DOOR_ACTIVESYNC ? relay_name[c->service->relay] : NULL);
+    if (s->requests > 0)
+        log_int(&l, "requests", (int64_t)s->requests);
     log_str(&l, "user", s->user);
     log_str(&l, "device", s->device);
     log_str(&l, "ticket", s->ticket[0] ? s->ticket : NULL);
@@ -187,10 +218,62 @@ void story_log(const struct conn *c)
     log_str(&l, "agent", s->agent);
     log_outer(&l, s);
     log_inner(&l, s);
+    log_backend(&l, s);
     log_open(&l, "bytes");
     log_int(&l, "up", (int64_t)c->backend.bytes_out);
     log_int(&l, "down", (int64_t)c->backend.bytes_in);
     log_close(&l);
     log_times(&l, c);
+    log_end(&l);
+}
+
+/* ---- requests ---- */
+
+const char *story_door(const struct conn *c)
+{
+    return c->story.door >= 0 ? door_name[c->story.door] : NULL;
+}
+
+static void log_activesync(struct log_line *l, const struct exchange *x)
+{
+    char version[8];
+    log_str(l, "command", x->query.command_text[0] ? x->query.command_text : NULL);
+    if (x->version != 0) {
+        eas_version_format(x->version, version);
+        log_str(l, "version", version);
+    }
+    log_str(l, "device_id", x->query.device_id[0] ? x->query.device_id : NULL);
+    log_str(l, "device_type", x->query.device_type[0] ? x->query.device_type : NULL);
+    if (x->heartbeat_s > 0)
+        log_int(l, "heartbeat_s", x->heartbeat_s);
+}
+
+void story_request(const struct conn *c, const struct exchange *x)
+{
+    struct log_line l;
+    log_begin(&l, LOG_INFO, "request");
+    if (l.off)
+        return;
+    log_str(&l, "reason", reason_info(x->reason)->id);
+    log_str(&l, "detail", x->detail);
+    log_str(&l, "method", x->method[0] ? x->method : NULL);
+    log_str(&l, "path", x->path);
+    log_activesync(&l, x);
+    if (x->status != 0)
+        log_int(&l, "status", x->status);
+    log_str(&l, "login", x->user[0] ? x->user : NULL);
+    log_str(&l, "agent", x->agent);
+    log_str(&l, "location", x->location);
+    if (x->location != NULL)
+        log_bool(&l, "location_listed", x->location_listed);
+    log_str(&l, "user", c->story.user);
+    log_str(&l, "ticket", c->story.ticket[0] ? c->story.ticket : NULL);
+    log_str(&l, "target", c->story.target);
+    log_address(&l, "client", &c->story.client);
+    log_open(&l, "bytes");
+    log_int(&l, "up", (int64_t)x->up);
+    log_int(&l, "down", (int64_t)x->down);
+    log_close(&l);
+    log_int(&l, "ms", (int64_t)((clock_mono_ns() - x->started_ns) / 1000000));
     log_end(&l);
 }

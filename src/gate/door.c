@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "gate/answer.h"
 #include "proto/http.h"
 #include "proto/socks5.h"
 
@@ -27,6 +28,9 @@ struct door {
     struct http_reader *http; /* owned, the connect door */
     char login[LOGIN_CAP];
     char agent[128];
+    bool is_head; /* activesync: the request is HEAD */
+    bool head_done;
+    char host[256]; /* activesync: whom the client calls, without port */
 };
 
 struct door *door_new(unsigned doors)
@@ -167,6 +171,61 @@ static int on_head(void *owner, const struct http_head *head)
 
 static const struct http_events connect_events = {.on_head = on_head};
 
+/* ---- activesync ---- */
+
+static enum door_result activesync_ticket(struct door *d, const struct http_head *head)
+{
+    size_t count = 0;
+    const char *ticket = http_head_field(head, "X-STA-Ticket", &count);
+    if (count > 1)
+        return refuse(d, REASON_REQUEST_MALFORMED, "X-STA-Ticket stands there more than once");
+    if (ticket != NULL)
+        return take_ticket(d, ticket, strlen(ticket));
+    enum door_result r = connect_ticket(d, head);
+    if (d->reason == REASON_TICKET_MISSING)
+        d->detail = "neither X-STA-Ticket nor Proxy-Authorization";
+    return r;
+}
+
+/* The head of the first request tells ticket and host; the relay reads the same bytes again when the way to
+ * the mail server is open. */
+static int on_activesync_head(void *owner, const struct http_head *head)
+{
+    struct door *d = owner;
+    const char *agent = http_head_field(head, "User-Agent", NULL);
+    const char *host = http_head_field(head, "Host", NULL), *why = NULL;
+    struct hostport called;
+
+    d->head_done = true;
+    d->is_head = strcmp(head->method, "HEAD") == 0;
+    if (agent != NULL)
+        copy_text(d->agent, sizeof d->agent, agent);
+    if (host != NULL) {
+        size_t len = http_host_name_len(host);
+        if (hostport_parse_host(&called, host, len, &why) < 0) {
+            refuse(d, REASON_REQUEST_MALFORMED, "Host is no host name");
+            return ERR_SYNTAX;
+        }
+        copy_text(d->host, sizeof d->host, called.host);
+    }
+    activesync_ticket(d, head);
+    return ERR_UNSUPPORTED; /* this reader has done its work */
+}
+
+static const struct http_events activesync_events = {.on_head = on_activesync_head};
+
+static enum door_result feed_activesync(struct door *d, const uint8_t *data, size_t len, size_t *used)
+{
+    int rc = http_reader_feed(d->http, data, len, used);
+    if (d->head_done)
+        return d->reason == REASON_OK ? DOOR_DONE : DOOR_REFUSE;
+    if (rc < 0) {
+        d->is_head = false;
+        return refuse(d, REASON_REQUEST_MALFORMED, http_reader_why(d->http));
+    }
+    return DOOR_MORE;
+}
+
 static enum door_result feed_connect(struct door *d, const uint8_t *data, size_t len, size_t *used)
 {
     int rc = http_reader_feed(d->http, data, len, used);
@@ -185,6 +244,11 @@ static enum door_result open_door(struct door *d, uint8_t first)
         d->kind = DOOR_SOCKS;
         d->socks = mem_alloc(sizeof *d->socks);
         socks5_init(d->socks);
+    } else if (first >= 'A' && first <= 'Z' && (d->doors & 1u << DOOR_ACTIVESYNC) != 0 &&
+               (first != 'C' || (d->doors & 1u << DOOR_CONNECT) == 0)) {
+        /* of HTTP's methods that matter here only CONNECT begins so */
+        d->kind = DOOR_ACTIVESYNC;
+        d->http = http_reader_new(HTTP_REQUEST, &activesync_events, d);
     } else if (first >= 'A' && first <= 'Z' && (d->doors & 1u << DOOR_CONNECT) != 0) {
         d->kind = DOOR_CONNECT;
         d->http = http_reader_new(HTTP_REQUEST, &connect_events, d);
@@ -193,7 +257,8 @@ static enum door_result open_door(struct door *d, uint8_t first)
     } else if (first == 0x05) {
         return refuse(d, REASON_PROTOCOL_UNKNOWN, "SOCKS5, and the socks door is closed on this listener");
     } else if (first >= 'A' && first <= 'Z') {
-        return refuse(d, REASON_PROTOCOL_UNKNOWN, "HTTP, and the connect door is closed on this listener");
+        return refuse(d, REASON_PROTOCOL_UNKNOWN,
+                      "HTTP, and the doors connect and activesync are closed on this listener");
     } else if (first == 0x04) {
         return refuse(d, REASON_PROTOCOL_UNKNOWN, "SOCKS4, and only SOCKS5 is spoken here");
     } else if (first == 0x16) {
@@ -214,7 +279,14 @@ enum door_result door_feed(struct door *d, const uint8_t *data, size_t len, size
         if (r != DOOR_MORE)
             return r;
     }
-    return d->kind == DOOR_SOCKS ? feed_socks(d, data, len, used, reply) : feed_connect(d, data, len, used);
+    switch (d->kind) {
+    case DOOR_SOCKS:
+        return feed_socks(d, data, len, used, reply);
+    case DOOR_CONNECT:
+        return feed_connect(d, data, len, used);
+    default:
+        return feed_activesync(d, data, len, used);
+    }
 }
 
 int door_kind(const struct door *d)
@@ -252,29 +324,15 @@ const char *door_agent(const struct door *d)
     return d->agent;
 }
 
+const char *door_host(const struct door *d)
+{
+    return d->host;
+}
+
 void door_http_refusal(enum reason r, const char *detail, struct buf *reply)
 {
-    const struct reason_info *info = reason_info(r);
-    unsigned status = info->http ? info->http : 403;
-    struct buf body;
-
-    buf_init(&body, 4096);
-    buf_printf(&body, "%s: %s%s%s%s\nWhat to change: %s\n", info->id, info->sentence, detail ? " (" : "",
-               detail ? detail : "", detail ? ")" : "", info->advice);
-    /* the reason stands in the status line too: many clients show nothing else of a proxy's answer */
-    buf_printf(reply, "HTTP/1.1 %u %s (%s)\r\n", status, http_status_text(status), info->id);
-    if (status == 407)
-        buf_append_str(reply, "Proxy-Authenticate: Basic realm=\"stagate: any user, the ticket as "
-                              "password\", charset=\"UTF-8\"\r\n"
-                              "Proxy-Authenticate: Bearer realm=\"stagate: the ticket\"\r\n");
-    buf_printf(reply, "X-Stagate-Reason: %s\r\n", info->id);
-    if (detail != NULL)
-        buf_printf(reply, "X-Stagate-Detail: %s\r\n", detail);
-    buf_printf(reply,
-               "Content-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
-               body.len);
-    buf_append(reply, body.data, body.len);
-    buf_deinit(&body);
+    const struct answer a = {.reason = r, .detail = detail};
+    answer_refusal(reply, &a);
 }
 
 void door_answer(const struct door *d, enum reason r, const char *detail, struct buf *reply)
@@ -284,6 +342,10 @@ void door_answer(const struct door *d, enum reason r, const char *detail, struct
             buf_append_str(reply, "HTTP/1.1 200 Connection established\r\n\r\n");
         else if (reason_info(r)->http != 0)
             door_http_refusal(r, detail, reply);
+    } else if (d->kind == DOOR_ACTIVESYNC) {
+        const struct answer a = {.reason = r, .detail = detail, .reverse = true, .head = d->is_head};
+        if (r != REASON_OK && reason_info(r)->http != 0)
+            answer_refusal(reply, &a);
     } else if (d->kind == DOOR_SOCKS) {
         uint8_t answer[SOCKS5_REPLY_MAX];
         uint8_t code = d->socks_code != 0 ? d->socks_code : reason_info(r)->socks;

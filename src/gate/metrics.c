@@ -50,6 +50,20 @@ static void endings(struct buf *out, const struct control *c)
     }
 }
 
+static void relayed(struct buf *out, const struct control *c)
+{
+    head(out, "stagate_requests_total", "counter",
+         "HTTP requests that were looked into, by reason; ok: they went to the mail server.");
+    for (int r = 0; r < REASON_COUNT; r++) {
+        uint64_t n = 0;
+        for (unsigned i = 0; i < c->worker_count; i++)
+            n += read_counter(&c->workers[i].counters.requests[r]);
+        if (n > 0 || r == REASON_OK)
+            buf_printf(out, "stagate_requests_total{reason=\"%s\"} %llu\n", reason_info((enum reason)r)->id,
+                       (unsigned long long)n);
+    }
+}
+
 /* ---- authorities ---- */
 
 /* IDs are letters and digits; what has none is named by where it is. */
@@ -155,6 +169,7 @@ void metrics_write(struct buf *out, const struct control_runtime *cr)
     const struct runtime *r = cr->runtime;
     connections(out, cr->control);
     endings(out, cr->control);
+    relayed(out, cr->control);
     up(out, r);
     plain(out, r, "stagate_authority_asked_total", "counter", "Redemptions and refreshes asked for.", asked);
     verdicts(out, r);

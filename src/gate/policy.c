@@ -54,6 +54,47 @@ enum reason policy_check_access(const struct settings *s)
     }
 }
 
+bool policy_is_listed(const struct settings *s, const struct hostport *target)
+{
+    const struct hostport *listed = s->policy.services.items;
+    size_t i = 0;
+    while (i < s->policy.services.count && !hostport_matches(&listed[i], target))
+        i++;
+    return i < s->policy.services.count;
+}
+
+/* The listed service of that host; its port is the list's. */
+static bool listed_by_host(const struct settings *s, const char *host, struct hostport *target)
+{
+    const struct hostport *listed = s->policy.services.items;
+    struct hostport called;
+    bool found = false;
+    if (host[0] == '\0' || hostport_parse_host(&called, host, strlen(host), NULL) < 0)
+        return false;
+    for (size_t i = 0; i < s->policy.services.count; i++) {
+        called.port = listed[i].port;
+        if (!hostport_matches(&listed[i], &called) || (found && called.port != 443))
+            continue;
+        *target = called;
+        found = true;
+    }
+    return found;
+}
+
+bool policy_host_target(const struct settings *s, const struct record *ticket, const char *host,
+                        struct hostport *target)
+{
+    const struct hostport *listed = s->policy.services.items;
+    if (listed_by_host(s, host, target))
+        return true;
+    if (ticket->service_count == 1)
+        return hostport_parse(target, ticket->services[0], strlen(ticket->services[0]), 0, NULL) == 0;
+    if (ticket->service_count > 1 || s->policy.services.count != 1 || listed[0].wildcard)
+        return false;
+    *target = listed[0];
+    return true;
+}
+
 enum reason policy_check_target(const struct settings *s, const struct record *ticket,
                                 const struct hostport *target)
 {
@@ -61,14 +102,9 @@ enum reason policy_check_target(const struct settings *s, const struct record *t
     if (r != REASON_OK)
         return r;
 
-    const struct hostport *listed = s->policy.services.items;
-    size_t i = 0;
-    while (i < s->policy.services.count && !hostport_matches(&listed[i], target))
-        i++;
-    if (i == s->policy.services.count)
+    if (!policy_is_listed(s, target))
         return REASON_SERVICE_NOT_LISTED;
-
-    for (i = 0; i < ticket->service_count; i++) {
+    for (size_t i = 0; i < ticket->service_count; i++) {
         struct hostport own;
         if (hostport_parse(&own, ticket->services[i], strlen(ticket->services[i]), HOSTPORT_ALLOW_WILDCARD,
                            NULL) == 0 &&

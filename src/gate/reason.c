@@ -84,6 +84,25 @@ static const struct reason_info table[REASON_COUNT] = {
     [REASON_NOT_TLS] =
         {"not_tls", 403, 2, 0, "What was sent is not TLS.",
          "Speak TLS, or set tls-floor to none for a service that is plain (Traveler on port 80)."},
+    [REASON_ACTIVESYNC_FLOOR] =
+        {"activesync_floor", 400, 0, 0,
+         "The client speaks an ActiveSync version outside of what the service allows.",
+         "Let the client use a version that OPTIONS lists, or change activesync-floor or activesync-ceiling. "
+         "Claims of 14.0 and later get HTTP 200 with Status 138."},
+    [REASON_NOT_ACTIVESYNC] = {"not_activesync", 403, 0, 0,
+                               "The request is not for an ActiveSync path of the service.",
+                               "Use /Microsoft-Server-ActiveSync, or add the path to the service's paths."},
+    [REASON_SYNCML] = {"syncml", 403, 0, 0, "The client speaks SyncML, which is not ActiveSync.",
+                       "Set the client up with an ActiveSync (Exchange) account instead of Traveler's own."},
+    [REASON_DEVICE_BLOCKED] = {"device_blocked", 403, 0, 0,
+                               "A device rule of the service blocks this device.",
+                               "Change the service's devices: the first rule that matches decides."},
+    [REASON_COMMAND_MISMATCH] =
+        {"command_mismatch", 400, 0, 0, "The command in the URL and the document in the body disagree.",
+         "Send the document that belongs to Cmd: servers go by the document, rules by both."},
+    [REASON_USER_MISMATCH] = {"user_mismatch", 403, 0, 0,
+                              "The user who signs in to the mail server is not the ticket's.",
+                              "Sign in with the ticket's user, or set the service's bind-user to no."},
     [REASON_BACKEND_UNRESOLVED] = {"backend_unresolved", 502, 4, 0, "The service's name has no address.",
                                    "Correct DNS, or give the service a connect override."},
     [REASON_BACKEND_REFUSED] = {"backend_refused", 502, 5, 0,
@@ -91,7 +110,26 @@ static const struct reason_info table[REASON_COUNT] = {
                                 "Look whether the mail server runs, and at its address and port."},
     [REASON_BACKEND_TIMEOUT] =
         {"backend_timeout", 504, 4, 0, "The mail server did not answer in time.",
-         "Look at firewalls and routes to the mail server, or raise timeouts.connect."},
+         "Look at firewalls and routes to the mail server, or raise timeouts.connect or timeouts.response."},
+    [REASON_BACKEND_TLS] =
+        {"backend_tls", 502, 5, 0, "The TLS handshake with the mail server failed.",
+         "Look at the detail; set backend-tls to no where the mail server speaks plain HTTP."},
+    [REASON_BACKEND_CERTIFICATE] =
+        {"backend_certificate", 502, 5, 0, "The mail server's certificate is not good for the service.",
+         "Give the service the right ca or pin, or the mail server a certificate with the service's name."},
+    [REASON_BACKEND_TLS_FLOOR] =
+        {"backend_tls_floor", 502, 5, 0, "The mail server speaks no TLS version at or above the floor.",
+         "Raise the mail server's version (Traveler 9.0 can TLS 1.2), or lower backend-tls-floor."},
+    [REASON_BACKEND_SSL3] =
+        {"backend_ssl3", 502, 5, 0, "The mail server speaks SSLv3 only, which is broken (POODLE).",
+         "Enable TLS on it: Traveler 9.0 and later speak TLS 1.2, Domino 8.5.1 to 9.0 need a fix level "
+         "that holds LO82423."},
+    [REASON_BACKEND_LOGIN_FORM] =
+        {"backend_login_form", 502, 0, 0, "The mail server answered ActiveSync with a login page.",
+         "Domino: add an Internet Site rule that overrides session authentication for /traveler* and "
+         "/Microsoft-Server-ActiveSync*. Others: allow Basic authentication on these paths."},
+    [REASON_BACKEND_MALFORMED] = {"backend_malformed", 502, 0, 0, "The mail server's answer breaks HTTP.",
+                                  "Look at the detail for what was wrong with it."},
     [REASON_OVERLOADED] = {"overloaded", 503, 1, 0, "The gateway has as many connections as it may have.",
                            "Raise limits.connections and the limit of open files, or add a gateway."},
     [REASON_SHUTTING_DOWN] = {"shutting_down", 503, 1, 0, "The gateway is stopping.",
@@ -99,7 +137,7 @@ static const struct reason_info table[REASON_COUNT] = {
     [REASON_CLIENT_GONE] = {"client_gone", 0, 0, 0,
                             "The client went away without ending the connection properly.",
                             "Look at the client, or at the network between."},
-    [REASON_BACKEND_GONE] = {"backend_gone", 0, 0, 0,
+    [REASON_BACKEND_GONE] = {"backend_gone", 502, 0, 0,
                              "The mail server went away without ending the connection properly.",
                              "Look at the mail server's log, or at the network between."},
 };

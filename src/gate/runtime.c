@@ -352,6 +352,7 @@ int runtime_new(struct runtime **out, struct settings *settings, const char *pat
 
     atomic_init(&r->refs, 1);
     r->settings = settings;
+    r->ticket_keys = ticket_keys;
     r->listener_count = settings->listeners.count;
     r->listeners = mem_zalloc(r->listener_count * sizeof *r->listeners);
     r->authority_count = settings->authorities.count;
@@ -367,6 +368,7 @@ int runtime_new(struct runtime **out, struct settings *settings, const char *pat
         keep_first(&failed, runtime_open_authority(r, i, path, old));
     for (size_t i = 0; i < r->service_count; i++)
         keep_first(&failed, open_service(r, i, path, old));
+    keep_first(&failed, runtime_open_backends(r, path));
     keep_first(&failed, open_admin(r, path, old));
     keep_first(&failed, runtime_open_signin(r, path));
     if (failed < 0) {
@@ -405,6 +407,7 @@ void runtime_unref(struct runtime *r)
         runtime_free_details(&r->details[i]);
     }
     signin_unref(r->signin);
+    runtime_free_backends(r);
     free(r->listeners);
     free(r->services);
     free(r->authorities);

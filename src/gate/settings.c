@@ -365,6 +365,95 @@ void settings_store(const struct authority_settings *in, struct store_options *o
 
 /* ---- services ---- */
 
+/* Whether requests for a service are looked into: by its relay, or as there is a listener that takes them
+ * itself. */
+static bool looks_inside(const struct settings *s, const struct service_settings *v)
+{
+    bool looks = v->relay != RELAY_OPAQUE;
+    const struct listener_settings *l = s->listeners.items;
+    for (size_t i = 0; i < s->listeners.count; i++)
+        looks |= (l[i].doors & 1u << DOOR_ACTIVESYNC) != 0;
+    return looks;
+}
+
+static void check_http_keys(struct settings *s, const struct service_settings *v)
+{
+#define AT(member) offsetof(struct service_settings, member)
+    static const struct {
+        const char *name;
+        size_t offset;
+    } keys[] = {
+        {"paths", AT(paths)},
+        {"activesync-floor", AT(activesync_floor)},
+        {"activesync-ceiling", AT(activesync_ceiling)},
+        {"devices", AT(devices)},
+        {"bind-user", AT(bind_user)},
+        {"max-heartbeat", AT(max_heartbeat_ms)},
+        {"forward", AT(forward_list)},
+        {"backend-tls", AT(backend_tls)},
+        {"backend-tls-floor", AT(backend_floor_index)},
+        {"ca", AT(ca)},
+        {"verify", AT(verify)},
+        {"pin", AT(pins)},
+        {"certificate", AT(certificate)},
+        {"key", AT(key)},
+    };
+#undef AT
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const void *field = (const char *)v + keys[i].offset;
+        if (conf_given(s->conf, field))
+            conf_error(s->conf, field,
+                       "%s: nothing is looked into here: needs relay http or inspect, or a listener with the "
+                       "activesync door",
+                       keys[i].name);
+    }
+}
+
+static void check_inspect_ca(struct settings *s, struct service_settings *v, bool strict)
+{
+    if (v->relay == RELAY_INSPECT && v->inspect_ca == NULL)
+        conf_error(s->conf, &v->relay, "relay: inspect needs inspect-ca: who signs what clients are shown");
+    if (v->relay != RELAY_INSPECT && v->inspect_ca != NULL)
+        conf_error(s->conf, v->inspect_ca, "inspect-ca: belongs to relay inspect");
+    if (v->relay == RELAY_INSPECT && v->tls_floor == 0)
+        conf_error(s->conf, &v->tls_floor_index, "tls-floor: relay inspect is for TLS: none is relay http");
+    if (v->inspect_ca != NULL) {
+        check_file(s->conf, &v->inspect_ca->certificate, strict);
+        check_file(s->conf, &v->inspect_ca->key, strict);
+    }
+}
+
+static void check_http_service(struct settings *s, struct service_settings *v, bool strict)
+{
+    const int *fields = v->forward_list.items;
+    for (size_t i = 0; i < v->forward_list.count; i++)
+        v->forward |= 1u << fields[i];
+    v->backend_floor = tls_version_parse(settings_floor_names[v->backend_floor_index]);
+    check_inspect_ca(s, v, strict);
+    if (!looks_inside(s, v)) {
+        check_http_keys(s, v);
+        return;
+    }
+    if (v->backend_floor == TLS_VERSION_SSL3)
+        conf_error(s->conf, &v->backend_floor_index,
+                   "backend-tls-floor: the TLS library of this build speaks no SSLv3: tls1.0 is the lowest");
+    if (v->activesync_floor != 0 && v->activesync_ceiling != 0 && v->activesync_ceiling < v->activesync_floor)
+        conf_error(s->conf, &v->activesync_ceiling, "activesync-ceiling: lies below activesync-floor");
+    if ((v->certificate != NULL) != (v->key != NULL))
+        conf_error(s->conf, v->certificate != NULL ? &v->certificate : &v->key,
+                   "certificate: certificate and key go together");
+    if (!v->verify && v->ca != NULL)
+        conf_error(s->conf, &v->ca, "ca: verify is no, so nothing is checked against it");
+    if (!v->verify && v->pins.count == 0)
+        conf_warning(
+            s->conf, &v->verify,
+            "verify: ANY certificate is taken for the mail server's; who sits between reads all mail "
+            "and passwords");
+    check_file(s->conf, &v->ca, strict);
+    check_file(s->conf, &v->certificate, strict);
+    check_file(s->conf, &v->key, strict);
+}
+
 static bool is_listed(const struct settings *s, const struct hostport *name)
 {
     const struct hostport *listed = s->policy.services.items;
@@ -375,11 +464,12 @@ static bool is_listed(const struct settings *s, const struct hostport *name)
     return false;
 }
 
-static void check_services(struct settings *s)
+static void check_services(struct settings *s, bool strict)
 {
     struct service_settings *v = s->services.items;
     for (size_t i = 0; i < s->services.count; i++) {
         v[i].tls_floor = tls_version_parse(settings_service_floor_names[v[i].tls_floor_index]);
+        check_http_service(s, &v[i], strict);
         for (size_t j = 0; j < i; j++) {
             if (hostport_equal(&v[i].name, &v[j].name))
                 conf_error(s->conf, &v[i].name, "name: this service stands in the list twice");
@@ -399,15 +489,28 @@ static void check_services(struct settings *s)
             "background-network-services is empty: no client can reach anything through this gateway");
 }
 
+/* The same as the schema's defaults. */
+static void set_unnamed(struct settings *s)
+{
+    static const char *const paths[] = {"activesync", "autodiscover"};
+    s->unnamed = (struct service_settings){
+        .tls_floor = TLS_VERSION_12,
+        .paths = {(void *)(uintptr_t)paths, 2},
+        .verify = true,
+        .backend_floor = TLS_VERSION_12,
+    };
+}
+
 struct settings *settings_read(const char *path, bool strict)
 {
     struct settings *s = mem_zalloc(sizeof *s);
     struct conf *c = conf_read(path, &settings_schema, s);
     s->conf = c; /* conf_read zeroes the struct first */
+    set_unnamed(s);
     check_listeners(s, strict);
     check_authorities(s, strict);
     check_sign_in(s, strict);
-    check_services(s);
+    check_services(s, strict);
     return s;
 }
 
@@ -434,5 +537,5 @@ const struct service_settings *settings_service(const struct settings *s, const 
         if (found == NULL && hostport_matches(&v[i].name, target))
             found = &v[i];
     }
-    return found;
+    return found != NULL ? found : &s->unnamed;
 }

@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/list.h"
+#include "net/tlsctx.h"
+#include "proto/eas.h"
 #include "proto/ticket.h"
 #include "settings_impl.h"
 
@@ -15,7 +17,7 @@
 #define HOUR   (3600 * SECOND)
 #define YEAR   (366 * 24 * HOUR)
 
-static const char *const door_names[] = {"socks", "connect", NULL};
+static const char *const door_names[] = {"socks", "connect", "activesync", NULL};
 const char *const settings_floor_names[] = {"ssl3", "tls1.0", "tls1.1", "tls1.2", "tls1.3", NULL};
 const char *const settings_service_floor_names[] = {"none",   "ssl3",   "tls1.0", "tls1.1",
                                                     "tls1.2", "tls1.3", NULL};
@@ -25,7 +27,10 @@ static const char *const expiry_names[] = {"keep", "drain", "cut", NULL};
 static const char *const full_names[] = {"refuse-new", "drop-oldest", NULL};
 static const char *const class_names[] = {"background", "session", NULL};
 static const char *const variation_names[] = {"any", "fewer", NULL};
-static const char *const relay_names[] = {"opaque", NULL};
+static const char *const relay_names[] = {"opaque", "http", "inspect", NULL};
+static const char *const backend_tls_names[] = {"auto", "yes", "no", NULL};
+static const char *const forward_names[] = {"via", "x-forwarded-for", "x-forwarded-proto", NULL};
+static const char *const action_names[] = {"allow", "block", NULL};
 static const char *const sni_names[] = {"any", "match", NULL};
 static const char *const format_names[] = {"auto", "json", "text", NULL};
 static const char *const log_level_names[] = {"error", "warn", "info", "debug", NULL};
@@ -216,6 +221,37 @@ static int parse_store(struct conf *c, const char *text, size_t len, void *field
     return 0;
 }
 
+static int parse_activesync_version(struct conf *c, const char *text, size_t len, void *field,
+                                    const char **why)
+{
+    (void)c;
+    *why = "an ActiveSync version is 2.5, 12.0, 12.1, 14.0, 14.1, 16.0 or 16.1";
+    *(unsigned *)field = eas_version_parse(text, len);
+    return *(unsigned *)field == 0 ? ERR_SYNTAX : 0;
+}
+
+/* A path is compared as it stands, so what servers take for another spelling of something has no place in it.
+ */
+static int parse_service_path(struct conf *c, const char *text, size_t len, void *field, const char **why)
+{
+    *why = "paths: activesync, autodiscover, ews, or a path such as /mail/Microsoft-Server-ActiveSync";
+    bool known =
+        strcmp(text, "activesync") == 0 || strcmp(text, "autodiscover") == 0 || strcmp(text, "ews") == 0;
+    if (has_nul(text, len) ||
+        (!known && (text[0] != '/' || !is_path(text) || strpbrk(text, "?%\\;") != NULL ||
+                    strstr(text, "//") != NULL || strstr(text, "/.") != NULL)))
+        return ERR_SYNTAX;
+    *(const char **)field = copy_text(c, text, len);
+    return 0;
+}
+
+static int parse_pin(struct conf *c, const char *text, size_t len, void *field, const char **why)
+{
+    (void)c;
+    *why = "a pin is sha256//BASE64 or 64 hexadecimal digits: the SHA-256 of the certificate's public key";
+    return has_nul(text, len) ? ERR_SYNTAX : tlsctx_parse_pin(text, field);
+}
+
 /* ---- the schema ---- */
 
 #define AT(type, member) offsetof(struct type, member)
@@ -229,7 +265,10 @@ static const struct conf_key listener_keys[] = {
     {"key", CONF_PATH, AT(listener_settings, keys), .flags = CONF_REQUIRED | CONF_LIST,
      .help = "PEM file of the private key, one for each certificate, in the same order"},
     {"doors", CONF_ENUM, AT(listener_settings, door_list), .flags = CONF_LIST | CONF_COMMAS,
-     .names = door_names, .def = "socks,connect", .help = "what clients may speak inside TLS"},
+     .names = door_names, .def = "socks,connect",
+     .help =
+         "what clients may speak inside TLS: socks and connect open tunnels, activesync takes requests for "
+         "the mail server itself, as a reverse proxy does"},
     {"tls-floor", CONF_ENUM, AT(listener_settings, tls_floor_index), .names = settings_floor_names,
      .def = "tls1.2", .help = "lowest TLS version a client may offer"},
     {0},
@@ -338,25 +377,79 @@ static const struct conf_key policy_keys[] = {
 };
 static const struct conf_section policy_section = {"policy", sizeof(struct policy_settings), policy_keys};
 
+static const struct conf_key device_keys[] = {
+    {"action", CONF_ENUM, AT(device_rule, action), .flags = CONF_REQUIRED, .names = action_names,
+     .help = "what becomes of a device that all the patterns of this rule fit"},
+    {"id", CONF_STRING, AT(device_rule, id), .help = "pattern of the DeviceId, * for any run of characters"},
+    {"type", CONF_STRING, AT(device_rule, type), .help = "pattern of the DeviceType"},
+    {"user-agent", CONF_STRING, AT(device_rule, agent), .help = "pattern of the User-Agent field"},
+    {"user", CONF_STRING, AT(device_rule, user), .help = "pattern of the user who signs in, without domain"},
+    {0},
+};
+static const struct conf_section device_section = {"services.devices", sizeof(struct device_rule),
+                                                   device_keys};
+
+static const struct conf_key inspect_ca_keys[] = {
+    {"certificate", CONF_PATH, AT(pair_settings, certificate), .flags = CONF_REQUIRED,
+     .help = "PEM file: the CA, behind it the CAs above it that clients do not have"},
+    {"key", CONF_PATH, AT(pair_settings, key), .flags = CONF_REQUIRED,
+     .help = "PEM file of its key, readable by the owner only"},
+    {0},
+};
+static const struct conf_section inspect_ca_section = {"services.inspect-ca", sizeof(struct pair_settings),
+                                                       inspect_ca_keys};
+
 static const struct conf_key service_keys[] = {
     {"name", CONF_CUSTOM, AT(service_settings, name), .flags = CONF_REQUIRED, .parse = parse_service,
      .hint = "write \"mail.example.com:443\" in quotes",
      .help = "host:port as in background-network-services"},
-    {"connect", CONF_CUSTOM, AT(service_settings, connect), .parse = parse_hostport,
+    {"connect", CONF_CUSTOM, AT(service_settings, connect), .flags = CONF_LIST | CONF_COMMAS,
+     .parse = parse_hostport, .custom_size = sizeof(struct hostport),
      .hint = "write \"127.0.0.1:9443\" in quotes",
-     .help = "where to connect instead of resolving the name; may be a loopback address"},
+     .help = "where to connect instead of resolving the name, tried in order; may be a loopback address"},
     {"relay", CONF_ENUM, AT(service_settings, relay), .names = relay_names, .def = "opaque",
-     .help = "opaque: bytes pass untouched, the inner TLS handshake is watched"},
+     .help = "opaque: bytes pass untouched, the inner TLS handshake is watched; http: the client speaks HTTP "
+             "in the tunnel; inspect: the inner TLS ends here, with a certificate made by inspect-ca"},
     {"tls-floor", CONF_ENUM, AT(service_settings, tls_floor_index), .names = settings_service_floor_names,
      .def = "tls1.2",
      .help = "lowest version of the inner TLS; none: need not be TLS at all (Traveler's port 80)"},
     {"sni", CONF_ENUM, AT(service_settings, sni), .names = sni_names, .def = "any",
      .help = "match: the inner handshake must name the service's host"},
-    {"activesync-floor", CONF_STRING, 0, .flags = CONF_UNSUPPORTED,
-     .help = "needs the http or inspect relay"},
-    {"bind-user", CONF_STRING, 0, .flags = CONF_UNSUPPORTED, .help = "needs the http or inspect relay"},
-    {"ca", CONF_STRING, 0, .flags = CONF_UNSUPPORTED, .help = "needs the inspect relay"},
-    {"inspect-ca", CONF_STRING, 0, .flags = CONF_UNSUPPORTED, .help = "needs the inspect relay"},
+    {"inspect-ca", CONF_SECTION, AT(service_settings, inspect_ca), .flags = CONF_OPTIONAL_SECTION,
+     .section = &inspect_ca_section,
+     .help = "relay inspect: who signs the certificates that clients are shown"},
+    {"paths", CONF_CUSTOM, AT(service_settings, paths), .flags = CONF_LIST | CONF_COMMAS,
+     .parse = parse_service_path, .custom_size = sizeof(const char *), .def = "activesync,autodiscover",
+     .help = "what may be asked for: activesync (the standard paths of Exchange and Traveler), autodiscover, "
+             "ews, or an ActiveSync path of the server's own"},
+    {"activesync-floor", CONF_CUSTOM, AT(service_settings, activesync_floor),
+     .parse = parse_activesync_version, .help = "lowest ActiveSync version that clients may speak"},
+    {"activesync-ceiling", CONF_CUSTOM, AT(service_settings, activesync_ceiling),
+     .parse = parse_activesync_version, .help = "highest one"},
+    {"devices", CONF_SECTION, AT(service_settings, devices), .flags = CONF_LIST, .section = &device_section,
+     .help = "rules of who may ask, the first that fits decides; none fits: allowed"},
+    {"bind-user", CONF_BOOL, AT(service_settings, bind_user), .def = "no",
+     .help = "who signs in to the mail server (Basic) has to be the ticket's user"},
+    {"max-heartbeat", CONF_DURATION, AT(service_settings, max_heartbeat_ms), .min = SECOND, .max = 24 * HOUR,
+     .help =
+         "longest wait of a Ping or Sync; the gateway then ends it itself, telling the client this limit"},
+    {"forward", CONF_ENUM, AT(service_settings, forward_list), .flags = CONF_LIST | CONF_COMMAS,
+     .names = forward_names, .def = "",
+     .help = "fields that tell the mail server of the client, in place of what the client sent: via, "
+             "x-forwarded-for, x-forwarded-proto"},
+    {"backend-tls", CONF_ENUM, AT(service_settings, backend_tls), .names = backend_tls_names, .def = "auto",
+     .help = "whether the mail server is spoken to in TLS; auto: yes, but on a service's port 80"},
+    {"backend-tls-floor", CONF_ENUM, AT(service_settings, backend_floor_index), .names = settings_floor_names,
+     .def = "tls1.2", .help = "lowest TLS version the mail server may choose; tls1.0 is the lowest there is"},
+    {"ca", CONF_PATH, AT(service_settings, ca),
+     .help = "PEM file that the mail server's certificate is checked against; default: the system's"},
+    {"verify", CONF_BOOL, AT(service_settings, verify), .def = "yes",
+     .help = "no: take any certificate of the mail server, or only those pinned"},
+    {"pin", CONF_CUSTOM, AT(service_settings, pins), .flags = CONF_LIST | CONF_COMMAS, .parse = parse_pin,
+     .custom_size = 32, .help = "sha256//BASE64 of the public keys that the mail server may have"},
+    {"certificate", CONF_PATH, AT(service_settings, certificate),
+     .help = "PEM file shown to the mail server where it asks for a certificate"},
+    {"key", CONF_PATH, AT(service_settings, key), .help = "PEM file of its key"},
     {0},
 };
 static const struct conf_section service_section = {"services", sizeof(struct service_settings),
@@ -371,6 +464,10 @@ static const struct conf_key timeout_keys[] = {
      .help = "for an authority's answer"},
     {"connect", CONF_DURATION, AT(timeout_settings, connect), .def = "10s", .min = 100, .max = HOUR,
      .help = "for resolving, and for connecting to each address"},
+    {"response", CONF_DURATION, AT(timeout_settings, response), .def = "2m", .min = 100, .max = 24 * HOUR,
+     .help =
+         "relayed HTTP: silence of the mail server before and within an answer; a Ping or hanging Sync may "
+         "be silent for its heartbeat and a minute"},
     {"idle", CONF_DURATION, AT(timeout_settings, idle), .def = "3660s", .min = 100, .max = YEAR,
      .help = "a tunnel without a byte either way; above the longest heartbeat of 3540 s"},
     {"linger", CONF_DURATION, AT(timeout_settings, linger), .def = "30s", .min = 100, .max = HOUR,

@@ -12,6 +12,7 @@
 #include <strings.h>
 #include <uv.h>
 
+#include "proto/eas.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/list.h"
@@ -214,10 +215,11 @@ static bool wants(const char *filter, const char *what)
     return filter == NULL || (what != NULL && strcasecmp(filter, what) == 0);
 }
 
-/* Here eas_same_device() of proto/eas.h belongs, which knows that a device may be the hex of another. */
 static bool wants_device(const char *filter, const char *device)
 {
-    return wants(filter, device);
+    if (filter == NULL || filter[0] == '\0')
+        return true;
+    return device != NULL && device[0] != '\0' && eas_same_device(filter, device);
 }
 
 /* Those of the set whom the lock's holder finds listening. */

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "gate/conn.h"
+#include "outage.h"
 #include "tunnels.h"
 
 #define ENDS_MAX (64 * 1024) /* bytes of ended tickets not looked at; beyond it all are in doubt */
@@ -307,6 +308,8 @@ static void run(void *arg)
     uv_run(&w->loop.uv, UV_RUN_DEFAULT);
     tunnels_deinit(w->tunnels);
     free(w->tunnels);
+    outages_free(w->outages);
+    conn_http_scratch_free(w->http);
     netloop_deinit(&w->loop);
     w->stopped(w->owner);
 }
@@ -331,6 +334,7 @@ int worker_start(struct worker *w, unsigned index, struct runtime *runtime, atom
     w->tunnels = mem_alloc(sizeof *w->tunnels);
     tunnels_init(w->tunnels, w);
     w->resolver = resolver_new(&w->loop);
+    w->outages = outages_new();
     use_runtime(w, runtime_ref(runtime));
     return uv_thread_create(&w->thread, run, w);
 }

@@ -1,19 +1,22 @@
-/* The commands of ActiveSync with their names, roots and statuses; device IDs and versions compared. What a
- * request says of them is read in eas_query.c and eas_body.c.
+/* ActiveSync's commands, device IDs and protocol versions, and the answer that is nothing but a status. Used
+ * by the gateway's relay. The request URI is read in eas_query.c, bodies are looked into in eas_body.c.
  */
+#include "proto/eas.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/err.h"
-#include "eas_impl.h"
 #include "proto/wbxml.h"
 
-static const struct {
+/* No tag has the number 0: there, a command has no document (GetAttachment) or nothing to tell beside a
+ * status. */
+static const struct command {
     const char *name;
-    uint16_t root;   /* 0: its requests and answers have no document */
-    uint16_t status; /* directly below the root */
-    uint16_t limit;  /* what goes with a status; 0: nothing does */
+    uint16_t root;
+    uint16_t status;
+    uint16_t limit; /* what eas_write_status tells beside the status */
 } commands[EAS_COMMANDS] = {
     [EAS_SYNC] = {"Sync", WBXML_AIRSYNC_SYNC, WBXML_AIRSYNC_STATUS, WBXML_AIRSYNC_LIMIT},
     [EAS_SEND_MAIL] = {"SendMail", WBXML_COMPOSEMAIL_SENDMAIL, WBXML_COMPOSEMAIL_STATUS, 0},
@@ -44,6 +47,8 @@ static const struct {
     [EAS_FIND] = {"Find", WBXML_FIND_FIND, WBXML_FIND_STATUS, 0},
 };
 
+/* ---- commands ---- */
+
 const char *eas_command_name(unsigned command)
 {
     return command < EAS_COMMANDS ? commands[command].name : NULL;
@@ -51,57 +56,65 @@ const char *eas_command_name(unsigned command)
 
 unsigned eas_command_by_name(const char *name, size_t len)
 {
-    for (unsigned c = 0; c < EAS_COMMANDS; c++) {
-        const char *n = commands[c].name;
-        if (n != NULL && strlen(n) == len && strncasecmp(n, name, len) == 0)
-            return c;
-    }
-    return EAS_COMMANDS;
+    unsigned c = 0;
+    while (c < EAS_COMMANDS && (commands[c].name == NULL || strlen(commands[c].name) != len ||
+                                strncasecmp(commands[c].name, name, len) != 0))
+        c++;
+    return c;
 }
 
 unsigned eas_command_of_root(uint16_t tag)
 {
-    for (unsigned c = 0; c < EAS_COMMANDS; c++) {
-        if (commands[c].root != 0 && commands[c].root == tag)
-            return c;
-    }
-    return EAS_COMMANDS;
+    unsigned c = 0;
+    while (c < EAS_COMMANDS && (commands[c].root == 0 || commands[c].root != tag))
+        c++;
+    return c;
 }
 
 int eas_write_status(struct buf *out, unsigned command, unsigned status, unsigned limit)
 {
     if (command >= EAS_COMMANDS || commands[command].root == 0)
         return ERR_UNSUPPORTED;
+    const struct command *c = &commands[command];
     size_t before = out->len;
     struct wbxml_writer w;
     wbxml_begin(&w, out);
-    wbxml_open(&w, commands[command].root);
-    wbxml_number(&w, commands[command].status, status);
-    if (limit != 0 && commands[command].limit != 0)
-        wbxml_number(&w, commands[command].limit, limit);
+    wbxml_open(&w, c->root);
+    wbxml_number(&w, c->status, status);
+    if (limit != 0 && c->limit != 0)
+        wbxml_number(&w, c->limit, limit);
     wbxml_close(&w);
     int rc = wbxml_finish(&w);
     if (rc != 0)
-        out->len = before; /* half a document helps nobody */
+        out->len = before; /* half a document is of no use to anyone */
     return rc;
 }
 
 /* ---- device IDs ---- */
 
-static char to_lower(char c)
+static int hex_value(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* The case of what was written in hex does not count either: who sends both forms may change it in both. */
-static bool is_hex_of(const char *hex, const char *text)
+static int lower(int c)
 {
-    size_t len = strlen(text);
-    if (strlen(hex) != 2 * len)
+    return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+}
+
+/* Whether hex spells the bytes of id, which differ in case at most. */
+static bool spells(const char *hex, const char *id)
+{
+    size_t len = strlen(id);
+    if (len == 0 || strlen(hex) != 2 * len)
         return false;
     for (size_t i = 0; i < len; i++) {
         int high = hex_value(hex[2 * i]), low = hex_value(hex[2 * i + 1]);
-        if (high < 0 || low < 0 || to_lower((char)(high << 4 | low)) != to_lower(text[i]))
+        if (high < 0 || low < 0 || lower(high << 4 | low) != lower((unsigned char)id[i]))
             return false;
     }
     return true;
@@ -109,7 +122,7 @@ static bool is_hex_of(const char *hex, const char *text)
 
 bool eas_same_device(const char *a, const char *b)
 {
-    return strcasecmp(a, b) == 0 || is_hex_of(a, b) || is_hex_of(b, a);
+    return strcasecmp(a, b) == 0 || spells(a, b) || spells(b, a);
 }
 
 /* ---- versions ---- */
@@ -121,49 +134,46 @@ static bool is_digit(char c)
 
 unsigned eas_version_parse(const char *s, size_t len)
 {
-    bool two = len == 4;
-    if (len != 3 && !two)
+    if (len != 3 && len != 4)
         return 0;
-    if (!is_digit(s[0]) || (two && (s[0] == '0' || !is_digit(s[1]))) || s[len - 2] != '.' ||
-        !is_digit(s[len - 1]))
+    bool two = len == 4; /* digits before the point */
+    const char *end = s + len;
+    if (!is_digit(s[0]) || (two && (s[0] == '0' || !is_digit(s[1]))) || end[-2] != '.' || !is_digit(end[-1]))
         return 0;
-    unsigned major = (unsigned)(s[0] - '0');
+    unsigned whole = (unsigned)(s[0] - '0');
     if (two)
-        major = major * 10 + (unsigned)(s[1] - '0');
-    return major * 10 + (unsigned)(s[len - 1] - '0');
+        whole = 10 * whole + (unsigned)(s[1] - '0');
+    return 10 * whole + (unsigned)(end[-1] - '0');
 }
 
 void eas_version_format(unsigned version, char dst[8])
 {
-    /* the modulus is for the compiler: versions have two or three digits */
-    snprintf(dst, 8, "%u.%u", version / 10 % 1000, version % 10);
-}
-
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
+    dst[0] = '\0';
+    if (version > 0)
+        snprintf(dst, 8, "%u.%u", version / 10 % 100000, version % 10);
 }
 
 size_t eas_versions_filter(const char *list, unsigned floor, unsigned ceiling, char *dst)
 {
-    size_t left = 0, at = 0;
-    for (const char *end; *list != '\0'; list = *end == ',' ? end + 1 : end) {
-        end = list + strcspn(list, ",");
-        const char *from = list, *to = end;
-        while (from < to && is_blank(*from))
-            from++;
-        while (to > from && is_blank(to[-1]))
-            to--;
-        size_t len = (size_t)(to - from);
-        unsigned version = eas_version_parse(from, len);
-        if (len == 0 || (version != 0 && (version < floor || (ceiling != 0 && version > ceiling))))
-            continue;
-        if (at > 0)
-            dst[at++] = ',';
-        memcpy(dst + at, from, len);
-        at += len;
-        left += version != 0;
+    size_t left = 0;
+    char *to = dst;
+    while (*list != '\0') {
+        list += strspn(list, ", \t");
+        size_t len = strcspn(list, ",");
+        const char *next = list + len;
+        while (len > 0 && (list[len - 1] == ' ' || list[len - 1] == '\t'))
+            len--;
+        unsigned version = eas_version_parse(list, len);
+        bool out = version != 0 && (version < floor || (ceiling != 0 && version > ceiling));
+        if (len > 0 && !out) {
+            if (to != dst)
+                *to++ = ',';
+            memmove(to, list, len); /* never longer than what was read: dst may be the list itself */
+            to += len;
+            left += version != 0;
+        }
+        list = next;
     }
-    dst[at] = '\0';
+    *to = '\0';
     return left;
 }

@@ -1,34 +1,40 @@
-/* What ActiveSync bodies say as they pass: the root that servers dispatch on, and how long a Ping or Sync
- * waits.
+/* Looks into ActiveSync bodies as they pass: the root tag, which servers dispatch on, and how long a Ping or
+ * Sync asks to be left without an answer. Used by the gateway's relay; knows neither commands nor policy.
+ *
+ * The root is looked for with the eyes of the most lenient servers. libwbxml 0.11.8 (SOGo) reads over any
+ * version, public identifier, charset it has a name for, and string table, leaves the charset out of
+ * WBXML 1.0, skips processing instructions before the root and takes it from the string table when it is a
+ * literal. Z-Push wants version 1.3, but takes numbers of any length.
  */
+#include "proto/eas.h"
+
 #include <stdlib.h>
 
+#include "base/err.h"
 #include "base/mem.h"
-#include "proto/eas.h"
 #include "proto/wbxml.h"
 
-/* ---- the root ---- */
+/* ---- root ---- */
 
 enum {
-    VERSION_MAX = 0x03, /* WBXML 1.3 */
-    TABLE_MAX = 64 * 1024,
-    NUMBER_BYTES_MAX = 5, /* of a 32-bit number, seven bits in each */
-
     SWITCH_PAGE = 0x00,
     TOKEN_BITS = 0x3f,
-    TOKEN_MIN = 0x05, /* below it are WBXML's own tokens, in each of the four quarters */
+    TOKEN_MIN = 0x05,     /* below it are WBXML's own tokens, in each of the four quarters */
+    VERSION_1_0 = 0x00,   /* which has no charset: some servers leave it out, some do not */
+    VERSION_1_3 = 0x03,   /* the last one */
+    NUMBER_BYTES_MAX = 5, /* of a 32-bit number, seven bits in each */
+    TABLE_MAX = 65536,
 };
 
-enum root_state {
-    AT_VERSION,
+enum state {
+    IN_VERSION,
     IN_PUBLIC_ID,
-    IN_PUBLIC_INDEX, /* the public ID stands in the string table */
+    IN_PUBLIC_INDEX,
     IN_CHARSET,
     IN_TABLE_LENGTH,
     IN_TABLE,
-    AT_TOKEN,
-    AT_PAGE,
-    /* the ends */
+    IN_BODY, /* a token comes next */
+    IN_PAGE,
     FOUND,
     MALFORMED,
     HIDDEN,
@@ -36,91 +42,111 @@ enum root_state {
 
 void eas_root_init(struct eas_root *r)
 {
-    *r = (struct eas_root){.state = AT_VERSION};
+    *r = (struct eas_root){.state = IN_VERSION};
 }
 
-static void number_read(struct eas_root *r)
+/* Beyond WBXML 1.3 nobody reads on but libwbxml: what it refuses, all servers do. */
+static enum state give_up(const struct eas_root *r)
 {
-    switch ((enum root_state)r->state) {
+    return r->version > VERSION_1_3 ? MALFORMED : HIDDEN;
+}
+
+/* Those that libwbxml has a name for, by their IANA number; 0 is "unknown". */
+static bool is_charset(uint32_t number)
+{
+    return number == 0 || (number >= 3 && number <= 12) || number == 17 || number == 106 || number == 1000 ||
+           number == 1015 || number == 2026;
+}
+
+static enum state end_number(struct eas_root *r)
+{
+    switch ((enum state)r->state) {
     case IN_PUBLIC_ID:
-        r->state = r->number == 0 ? IN_PUBLIC_INDEX : IN_CHARSET;
-        break;
+        /* a zero of several bytes: some take it for the zero before an index, some do not */
+        if (r->number == 0 && r->bytes > 1)
+            return HIDDEN;
+        return r->number == 0 ? IN_PUBLIC_INDEX : IN_CHARSET;
     case IN_PUBLIC_INDEX:
-        r->state = IN_CHARSET;
-        break;
+        return IN_CHARSET;
     case IN_CHARSET:
-        r->state = IN_TABLE_LENGTH;
-        break;
-    default: /* IN_TABLE_LENGTH */
+        if (r->version > VERSION_1_3)
+            return is_charset(r->number) ? HIDDEN : MALFORMED;
+        return IN_TABLE_LENGTH;
+    case IN_TABLE_LENGTH:
         r->skip = r->number;
-        r->state = r->skip > TABLE_MAX ? MALFORMED : r->skip > 0 ? IN_TABLE : AT_TOKEN;
+        if (r->skip > TABLE_MAX)
+            return HIDDEN;
+        return r->skip > 0 ? IN_TABLE : IN_BODY;
+    case IN_VERSION:
+    case IN_TABLE:
+    case IN_BODY:
+    case IN_PAGE:
+    case FOUND:
+    case MALFORMED:
+    case HIDDEN:
         break;
     }
+    return (enum state)r->state;
+}
+
+static enum state read_number(struct eas_root *r, uint8_t byte)
+{
+    if (r->number > UINT32_MAX >> 7)
+        return HIDDEN; /* more than 32 bits: which of them are dropped is up to the server */
+    r->number = r->number << 7 | (byte & 0x7f);
+    r->bytes++;
+    if (byte & 0x80)
+        return r->bytes < NUMBER_BYTES_MAX ? (enum state)r->state : give_up(r);
+    enum state next = end_number(r);
     r->number = 0;
     r->bytes = 0;
+    return next;
 }
 
-static void read_number(struct eas_root *r, uint8_t byte)
+static enum state read_token(struct eas_root *r, uint8_t byte)
 {
-    bool more = byte & 0x80;
-    r->bytes++;
-    if (more && r->bytes == NUMBER_BYTES_MAX) {
-        r->state = MALFORMED;
-    } else if (r->number > UINT32_MAX >> 7 ||
-               (r->state == IN_PUBLIC_ID && byte == 0 && r->bytes > 1 && r->number == 0)) {
-        /* Servers differ in what is left of a number that is too large, and in whether a zero of several
-         * bytes is the zero that an index follows (libwbxml looks at the first byte only): in where the root
-         * is. */
-        r->state = HIDDEN;
-    } else {
-        r->number = r->number << 7 | (byte & 0x7f);
-        if (!more)
-            number_read(r);
-    }
+    if (byte == SWITCH_PAGE)
+        return IN_PAGE;
+    if ((byte & TOKEN_BITS) < TOKEN_MIN)
+        return HIDDEN;
+    r->tag = WBXML_TAG(r->page, byte & TOKEN_BITS);
+    return FOUND;
 }
 
-static void read_token(struct eas_root *r, uint8_t byte)
+static enum state read_byte(struct eas_root *r, uint8_t byte)
 {
-    if (byte == SWITCH_PAGE) {
-        r->state = AT_PAGE;
-    } else if ((byte & TOKEN_BITS) < TOKEN_MIN) {
-        r->state = HIDDEN;
-    } else {
-        r->tag = WBXML_TAG(r->page, byte & TOKEN_BITS);
-        r->state = FOUND;
-    }
-}
-
-static void read_byte(struct eas_root *r, uint8_t byte)
-{
-    switch ((enum root_state)r->state) {
-    case AT_VERSION:
-        r->state = byte <= VERSION_MAX ? IN_PUBLIC_ID : MALFORMED;
-        break;
+    switch ((enum state)r->state) {
+    case IN_VERSION:
+        r->version = byte;
+        return byte == VERSION_1_0 ? HIDDEN : IN_PUBLIC_ID;
+    case IN_PUBLIC_ID:
+    case IN_PUBLIC_INDEX:
+    case IN_CHARSET:
+    case IN_TABLE_LENGTH:
+        return read_number(r, byte);
     case IN_TABLE:
-        if (--r->skip == 0)
-            r->state = AT_TOKEN;
-        break;
-    case AT_TOKEN:
-        read_token(r, byte);
-        break;
-    case AT_PAGE:
+        r->skip--;
+        return r->skip > 0 ? IN_TABLE : IN_BODY;
+    case IN_BODY:
+        return read_token(r, byte);
+    case IN_PAGE:
         r->page = byte;
-        r->state = AT_TOKEN;
-        break;
-    default:
-        read_number(r, byte);
+        return IN_BODY;
+    case FOUND:
+    case MALFORMED:
+    case HIDDEN:
         break;
     }
+    return (enum state)r->state;
 }
 
 enum eas_root_result eas_root_feed(struct eas_root *r, const uint8_t *data, size_t len, size_t *used)
 {
-    size_t i = 0;
-    while (i < len && r->state < FOUND)
-        read_byte(r, data[i++]);
-    *used = i;
-    switch ((enum root_state)r->state) {
+    size_t at = 0;
+    while (at < len && r->state < FOUND)
+        r->state = (uint8_t)read_byte(r, data[at++]);
+    *used = at;
+    switch ((enum state)r->state) {
     case FOUND:
         return EAS_ROOT_TAG;
     case MALFORMED:
@@ -132,76 +158,89 @@ enum eas_root_result eas_root_feed(struct eas_root *r, const uint8_t *data, size
     }
 }
 
-/* ---- the heartbeat ---- */
+/* ---- heartbeat ---- */
 
-#define HEARTBEAT_MAX 86400
+enum { HEARTBEAT_MAX = 86400 };
+
+/* The reader streams: these limits bound work, not memory. */
+static const struct wbxml_limits limits = {.depth = WBXML_DEPTH_MAX, .item = 65536, .total = 1048576};
 
 struct eas_heartbeat {
     struct wbxml_reader reader;
-    unsigned depth;
     unsigned seconds;
-    unsigned unit;   /* seconds to one of the number being read; 0: none is */
-    unsigned number; /* at most one digit beyond HEARTBEAT_MAX */
-    bool digits;     /* there were some */
-    bool bad;        /* it is no number, or too large a one */
+    uint16_t root;
+    unsigned depth;  /* elements open */
+    unsigned unit;   /* seconds in one of the number being read; 0: none is */
+    unsigned number; /* as far as it was read, never above HEARTBEAT_MAX */
+    bool digits;
+    bool other; /* something that is no digit */
 };
 
-static unsigned unit_of(uint16_t tag)
+/* Seconds in one of what this element counts; 0: it tells nothing about the heartbeat. */
+static unsigned unit_of(uint16_t root, uint16_t tag)
 {
-    if (tag == WBXML_PING_HEARTBEATINTERVAL || tag == WBXML_AIRSYNC_HEARTBEATINTERVAL)
-        return 1;
-    return tag == WBXML_AIRSYNC_WAIT ? 60 : 0;
+    if (root == WBXML_PING_PING)
+        return tag == WBXML_PING_HEARTBEATINTERVAL ? 1 : 0;
+    return tag == WBXML_AIRSYNC_HEARTBEATINTERVAL ? 1 : tag == WBXML_AIRSYNC_WAIT ? 60 : 0;
 }
 
-static int heartbeat_open(void *owner, uint16_t tag, bool has_content)
+static int on_open(void *owner, uint16_t tag, bool has_content)
 {
     struct eas_heartbeat *h = owner;
     if (h->depth == 0 && tag != WBXML_PING_PING && tag != WBXML_AIRSYNC_SYNC)
-        return 1; /* nothing more of this body is looked at */
-    if (h->depth == 1 && has_content && WBXML_PAGE(tag) == WBXML_PAGE(h->reader.open[0])) {
-        h->unit = unit_of(tag);
+        return 1;    /* nothing here to read on for */
+    h->other = true; /* an element within a number */
+    if (h->depth == 0) {
+        h->root = tag;
+    } else if (h->depth == 1 && has_content) {
+        h->unit = unit_of(h->root, tag);
         h->number = 0;
-        h->digits = h->bad = false;
-    } else if (h->depth > 1) {
-        h->bad = true; /* an element inside it */
+        h->digits = h->other = false;
     }
     h->depth += has_content;
     return 0;
 }
 
-static int heartbeat_data(void *owner, enum wbxml_kind kind, const uint8_t *data, size_t len, bool last)
+static int on_data(void *owner, enum wbxml_kind kind, const uint8_t *data, size_t len, bool last)
 {
     struct eas_heartbeat *h = owner;
+    (void)kind;
     (void)last;
-    if (h->unit == 0 || h->depth != 2)
+    if (h->depth != 2 || h->unit == 0)
         return 0;
-    h->bad |= kind != WBXML_STRING;
-    for (size_t i = 0; i < len && !h->bad; i++) {
-        h->bad = data[i] < '0' || data[i] > '9' || h->number > HEARTBEAT_MAX;
-        h->number = h->number * 10 + (data[i] - '0') * !h->bad;
+    for (size_t i = 0; i < len; i++) {
+        if (data[i] < '0' || data[i] > '9') {
+            h->other = true;
+            continue;
+        }
         h->digits = true;
+        h->number = 10 * h->number + (data[i] - '0');
+        if (h->number > HEARTBEAT_MAX)
+            h->number = HEARTBEAT_MAX;
     }
     return 0;
 }
 
-static int heartbeat_close(void *owner, uint16_t tag)
+static int on_close(void *owner, uint16_t tag)
 {
     struct eas_heartbeat *h = owner;
     (void)tag;
-    if (--h->depth != 1)
+    h->depth--;
+    if (h->depth != 1 || h->unit == 0)
         return 0;
-    /* Of several, which is an error to most servers, the longest: cutting too late harms less. */
-    if (h->unit != 0 && h->digits && !h->bad && h->number <= HEARTBEAT_MAX / h->unit &&
-        h->number * h->unit > h->seconds)
-        h->seconds = h->number * h->unit;
+    unsigned seconds = h->number * h->unit;
+    if (seconds > HEARTBEAT_MAX)
+        seconds = HEARTBEAT_MAX;
+    /* Told twice or in both ways: whichever the server takes, it does not hold the request for longer. */
+    if (h->digits && !h->other && seconds > h->seconds)
+        h->seconds = seconds;
     h->unit = 0;
     return 0;
 }
 
 struct eas_heartbeat *eas_heartbeat_new(void)
 {
-    static const struct wbxml_events events = {heartbeat_open, heartbeat_data, heartbeat_close};
-    static const struct wbxml_limits limits = {.depth = WBXML_DEPTH_MAX, .item = SIZE_MAX, .total = SIZE_MAX};
+    static const struct wbxml_events events = {on_open, on_data, on_close};
     struct eas_heartbeat *h = mem_zalloc(sizeof *h);
     wbxml_reader_init(&h->reader, &limits, &events, h);
     return h;
@@ -214,8 +253,8 @@ void eas_heartbeat_free(struct eas_heartbeat *h)
 
 void eas_heartbeat_feed(struct eas_heartbeat *h, const uint8_t *data, size_t len)
 {
-    /* what was told before a body turned out to be malformed stays: the server may have taken it, too */
-    wbxml_reader_feed(&h->reader, data, len);
+    if (len > 0 && wbxml_reader_feed(&h->reader, data, len) == ERR_SYNTAX)
+        h->seconds = 0;
 }
 
 unsigned eas_heartbeat_seconds(const struct eas_heartbeat *h)

@@ -31,6 +31,14 @@ const char *http_head_field(const struct http_head *head, const char *name, size
     return n == 1 ? value : NULL;
 }
 
+size_t http_host_name_len(const char *host)
+{
+    const char *bracket = host[0] == '[' ? strchr(host, ']') : NULL;
+    if (bracket != NULL)
+        return (size_t)(bracket - host) + 1;
+    return strcspn(host, ":");
+}
+
 bool http_value_has_token(const char *value, const char *token)
 {
     size_t want = strlen(token);

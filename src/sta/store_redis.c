@@ -100,7 +100,7 @@ void redis_note(struct redis *r, const char *down)
     const char *before = atomic_exchange(&r->down, down);
     /* a first connection that is made is nothing to tell, one that cannot be made is */
     bool first = before == down_yet && down != down_yet;
-    if (first ? down == NULL : (before == NULL) == (down == NULL))
+    if (r->quiet || (first ? down == NULL : (before == NULL) == (down == NULL)))
         return;
     struct log_line l;
     char text[HOSTPORT_TEXT];
@@ -249,6 +249,7 @@ static int redis_open(struct store_backend **out, const char *path, const struct
     r->base.ops = &store_redis_ops;
     r->password_file = mem_strdup(options->password_file);
     r->timeout_ms = (uint64_t)options->timeout_ms;
+    r->quiet = options->quiet;
     r->purge_every_ms = options->purge_every_ms;
     r->tombstone_ms = options->tombstone_ms;
     r->down = down_yet;

@@ -37,6 +37,7 @@ struct redis {
     char prefix[65];
     char *password_file; /* owned; NULL: none */
     uint64_t timeout_ms;
+    bool quiet;       /* a command's: it tells itself what fails */
     char channel[80]; /* where ends are published */
     struct redis_script scripts[REDIS_SCRIPTS];
     _Atomic(const char *) down;  /* NULL while it can be used, else why not: as whoever asked last found it */

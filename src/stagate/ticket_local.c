@@ -37,6 +37,7 @@ static struct store *open_store(const struct authority_settings *a)
     }
     struct store_options options;
     settings_store(a, &options);
+    options.quiet = true;
     if (store_open(&store, a->store, &options, why, sizeof why) < 0) {
         fprintf(stderr, "stagate: authority %s: %s\n", a->id, why);
         return NULL;

@@ -60,7 +60,7 @@ BAD = [
     (LISTENERS, "", ['1:1: the key "listeners" is missing']),
     ("policy:\n", "admin: {listen: http://127.0.0.1:9090}\npolicy:\n", ["8:9: listen: this version does not support it"]),
     ("policy:\n", "sign-in: {}\npolicy:\n", ["8:10: sign-in: it is checked against htpasswd or ldap"]),
-    ("    connect:", "    activesync-floor: \"12.1\"\n    connect:", ["12:5: activesync-floor: this version"]),
+    ("    connect:", "    activesync-floor: \"12.1\"\n    connect:", ["12:23: activesync-floor: nothing is looked into here"]),
     # kinds
     (LISTENERS, "listeners: 5\n", ["1:12: listeners: expected a list of mappings"]),
     (LISTENERS, "listeners: []\n", ["1:12: listeners: needs at least one item"]),
@@ -104,7 +104,7 @@ BAD = [
     ("policy:\n", "policy:\n  background-network-service-gateway: gateway3.example.com\n",
      ["9:39: ", "the port is missing"]),
     ("127.0.0.1:9443", "127.0.0.1:0", ["12:14: connect: port 0 does not exist"]),
-    ("127.0.0.1:9443", "\"*.example.com:443\"", ["12:14: connect: "]),
+    ("127.0.0.1:9443", "\"*.example.com:443\"", ["12:15: connect: "]),
     ("    connect:", "    relay: inspect\n    connect:", ["12:12: relay: "]),
     ("    connect:", "    sni: exact\n    connect:", ["12:10: sni: ", "match"]),
     ("policy:\n", "workers: 0\npolicy:\n", ["8:10: workers: workers is auto or a number from 1 to 256"]),

@@ -43,7 +43,7 @@ def test_first_bytes(gateway, first, reason, detail):
 
 
 @pytest.mark.parametrize("index, first, detail", [
-    (1, b"CONNECT mail.example.com:443 HTTP/1.1\r\n\r\n", "HTTP, and the connect door is closed on this listener"),
+    (1, b"CONNECT mail.example.com:443 HTTP/1.1\r\n\r\n", "HTTP, and the doors connect and activesync are closed on this listener"),
     (2, b"\x05\x01\x00", "SOCKS5, and the socks door is closed on this listener"),
 ], ids=["connect", "socks"])
 def test_closed_doors(gateway, index, first, detail):

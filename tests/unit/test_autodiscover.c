@@ -162,7 +162,7 @@ static const struct {
     {TEXT(SETTINGS("<Server><Type>CertEnroll</Type><Url>1<b>2</b></Url></Server>")), "", NULL},
     {TEXT(SETTINGS("<Server><Type><b>MobileSync</b></Type><Url>1</Url></Server>")), "", NULL},
     {TEXT(SETTINGS(SYNC "<Url>1</Url><Name>2</Name>")), "", NULL},
-    {TEXT(SETTINGS(SERVER("<x><Url>1</Url></x><Urls>2</Urls><Url.>3</Url.>"))), "", NULL},
+    {TEXT(SETTINGS(SERVER("<x><Url>1</Url>0</x><Urls>2</Urls><Url.>3</Url.>"))), "", NULL},
     {TEXT(SETTINGS("<Server>" SYNC "</Server><Url>1</Url>")), "", NULL},
     {TEXT(SETTINGS("<!-- " SERVER("<Url>1</Url>") " --><![CDATA[" SERVER("<Url>1</Url>") "]]>")), "", NULL},
     {TEXT(ROOT(SERVER("<Url>1</Url>"))), "", NULL},
@@ -245,6 +245,7 @@ static const struct {
     {"\xff", NULL},
     {"\xc3", NULL},
     {"\xed\xa0\x80", NULL},
+    {"\xef\xbf\xbe", NULL},
     {"\xef\xbf\xbf", NULL},
 };
 
