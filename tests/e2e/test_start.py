@@ -252,4 +252,4 @@ def test_shipped_sta(shipped, certs, tmp_path):
 
 def test_every_shipped_configuration_has_its_test():
     assert sorted(path.name for path in (lab.ROOT / "config").glob("*.yaml")) == [
-        "authority.yaml", "fleet.yaml", "gateway.yaml", "sta.yaml"]
+        "authority.yaml", "fleet.yaml", "gateway.yaml", "relay.yaml", "sta.yaml", "traveler.yaml"]
