@@ -21,5 +21,6 @@ struct answer {
  * change.
  */
 void answer_refusal(struct buf *out, const struct answer *a);
+unsigned answer_status(const struct answer *a); /* that it has, or will have */
 
 #endif

@@ -97,8 +97,5 @@ bool httprelay_wants_client(const struct httprelay *r);
 bool httprelay_is_over(const struct httprelay *r, enum reason *reason, const char **detail);
 /* The mail server's connection is of no use any more, while the client is still answered. */
 bool httprelay_has_dropped_backend(const struct httprelay *r);
-/* The exchange under way; NULL: none. */
-const struct exchange *httprelay_exchange(const struct httprelay *r);
-uint64_t httprelay_count(const struct httprelay *r); /* requests so far */
 
 #endif

@@ -16,7 +16,7 @@
 
 #define NETLOOP_INPUT_BYTES (128 * 1024) /* one read at most */
 #define NETLOOP_PLAIN_BYTES (128 * 1024)
-#define NETLOOP_DEADLINES   16 /* lists of deadlines; one for each kind of duration keeps insertion O(1) */
+#define NETLOOP_DEADLINES   20 /* lists of deadlines; one for each kind of duration keeps insertion O(1) */
 
 struct netloop {
     uv_loop_t uv;

@@ -61,7 +61,7 @@ const char *authority_fail_sentence(enum authority_fail f); /* for log and answe
 enum authority_state { AUTHORITY_UNTRIED, AUTHORITY_UP, AUTHORITY_DOWN };
 
 /* The loops' lists of deadlines that authority clients use: LIST and the two behind it. */
-#define AUTHORITY_DEADLINE_LIST 12
+#define AUTHORITY_DEADLINE_LIST 14
 
 #define AUTHORITY_HISTORY 32
 

@@ -14,14 +14,19 @@ static void ask_for_ticket(struct buf *out, unsigned status)
                             "X-STA-Ticket\"\r\n");
 }
 
-void answer_refusal(struct buf *out, const struct answer *a)
+unsigned answer_status(const struct answer *a)
 {
     const struct reason_info *info = reason_info(a->reason);
     unsigned status = a->status != 0 ? a->status : info->http != 0 ? info->http : 403;
+    return status == 407 && a->reverse ? 401 : status;
+}
+
+void answer_refusal(struct buf *out, const struct answer *a)
+{
+    const struct reason_info *info = reason_info(a->reason);
+    unsigned status = answer_status(a);
     struct buf body;
 
-    if (status == 407 && a->reverse)
-        status = 401;
     buf_init(&body, 4096);
     buf_printf(&body, "%s: %s%s%s%s\nWhat to change: %s\n", info->id, info->sentence, a->detail ? " (" : "",
                a->detail ? a->detail : "", a->detail ? ")" : "", info->advice);

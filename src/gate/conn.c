@@ -127,7 +127,6 @@ void conn_end(struct conn *c, enum reason r, const char *detail)
 /* How long a peer gets to end its side when it has been sent everything: long enough for what is on the way,
  * so that our close is no reset; not as long as delivering may take. */
 #define LINGER_EOF_MS   2000
-#define LINGER_EOF_LIST CONN_STATES /* a duration of its own, a list of its own */
 
 /* A side that has delivered everything and was answered, or cannot any more, is closed; when both are, that
  * was it. */
@@ -151,7 +150,7 @@ static void linger_check(struct conn *c)
     } else if (!delivering && !c->delivered) {
         c->delivered = true;
         int64_t linger = state_timeout(c);
-        deadline_set(&c->worker->loop, &c->deadline, LINGER_EOF_LIST,
+        deadline_set(&c->worker->loop, &c->deadline, CONN_LIST_LINGER_EOF,
                      (uint64_t)(linger < LINGER_EOF_MS ? linger : LINGER_EOF_MS));
     }
 }
@@ -469,13 +468,13 @@ static const struct stream_events backend_events = {
  * that showed a ticket never give way before their end. */
 static bool make_room(struct worker *w)
 {
-    static const unsigned lists[] = {LINGER_EOF_LIST, CONN_HELLO, CONN_HANDSHAKE, CONN_REQUEST};
+    static const unsigned lists[] = {CONN_LIST_LINGER_EOF, CONN_HELLO, CONN_HANDSHAKE, CONN_REQUEST};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         struct deadline *d = deadline_first(&w->loop, lists[i]);
         if (d == NULL)
             continue;
         struct conn *c = list_entry(d, struct conn, deadline);
-        if (lists[i] == LINGER_EOF_LIST)
+        if (lists[i] == CONN_LIST_LINGER_EOF)
             conn_end(c, c->reason, c->detail);
         else
             conn_end(c, REASON_OVERLOADED, "silent, and gave way to a newer client");
@@ -522,6 +521,8 @@ void conn_refuse_early(struct worker *w, enum reason r)
     for (struct list *l = w->conns.next; l != &w->conns;) {
         struct conn *c = list_entry(l, struct conn, link);
         l = l->next;
+        if (c->http != NULL && conn_http_is_idle(c))
+            conn_linger(c, REASON_OK, "between two requests, as the gateway stops");
         if (!states[c->state].early)
             continue;
         if (c->state >= CONN_REQUEST)

@@ -1,7 +1,6 @@
 /* The relays that look into HTTP, joined to a connection: httprelay between the two streams, in a tunnel with
  * the inner TLS ended here (inspect) or with HTTP straight inside the outer TLS (http), or at the activesync
  * door. Called by conn.c and conn_relay.c. */
-#include <assert.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +28,9 @@ struct http_scratch {
 /* A connection that is looked into. */
 struct http_side {
     struct httprelay *relay;
-    struct tls inner; /* inspect; ssl NULL: not begun, or none */
+    struct hostport target; /* the service */
+    struct tls inner;       /* inspect; ssl NULL: not begun, or none */
+    const char *failed;     /* of the inner TLS, in the call being made; NULL: nothing */
     uint64_t trace_id;
     uint32_t watchers; /* who sees the exchange under way */
     bool inspect;
@@ -118,11 +119,10 @@ static uint64_t limit_ms(const struct conn *c)
 /* Deadlines of all lengths are looked at in short steps: so one list has them nearly in order, and setting
  * one is cheap. */
 #define STEP_MS   15000
-#define STEP_LIST (CONN_STATES + 1)
 
 static void arm(struct conn *c, uint64_t ms)
 {
-    deadline_set(&c->worker->loop, &c->deadline, STEP_LIST, ms < STEP_MS ? ms : STEP_MS);
+    deadline_set(&c->worker->loop, &c->deadline, CONN_LIST_STEP, ms < STEP_MS ? ms : STEP_MS);
 }
 
 /* Sends what a call has made, and goes by what the relay is now. Return right after: the connection may be
@@ -144,6 +144,10 @@ static void pump(struct conn *c, struct http_scratch *s)
         stream_close(&c->backend);
     if (over) {
         conn_linger(c, reason, detail);
+        return;
+    }
+    if (c->worker->draining && conn_http_is_idle(c)) {
+        conn_linger(c, REASON_OK, "between two requests, as the gateway stops");
         return;
     }
     if (stream_queued(&c->backend) > STREAM_HIGH_WATER || !httprelay_wants_client(h->relay))
@@ -250,7 +254,7 @@ static int start_inner(struct conn *c)
                                    .ticket_keys = c->runtime->runtime->ticket_keys};
     char why[512];
     SSL_CTX *ctx = NULL;
-    int rc = mint_server_ctx(runtime_mint(c->runtime->runtime, c->service), c->request_target.host, &o, &ctx,
+    int rc = mint_server_ctx(runtime_mint(c->runtime->runtime, c->service), c->http->target.host, &o, &ctx,
                              why, sizeof why);
     if (rc < 0) {
         log_message(LOG_ERROR, "mint_failed", "%s", why);
@@ -310,7 +314,7 @@ static void read_inner(struct conn *c, struct http_scratch *s, struct httprelay_
     if (r == TLS_EOF)
         httprelay_client_eof(h->relay, out);
     else if (r == TLS_FAIL)
-        c->http_failed = h->inner.error;
+        h->failed = h->inner.error;
 }
 
 /* ---- from conn.c ---- */
@@ -323,7 +327,7 @@ void conn_http_start(struct conn *c, const struct http_start *from)
     memcpy(&sa, &c->story.client, sizeof c->story.client);
     if (sa.ss_family != AF_UNSPEC)
         address_format_host(&sa, client);
-    c->request_target = *from->target;
+    h->target = *from->target;
     const struct httprelay_options o = {
         .service = c->service,
         .target = from->target,
@@ -394,15 +398,14 @@ void conn_http_data(struct conn *c, bool from_client, const uint8_t *data, size_
     struct http_scratch *s = scratch(c);
     struct httprelay_out out = {&s->client, &s->backend};
     conn_touch(c);
-    c->http_failed = NULL;
     if (from_client)
         client_data(c, data, len, s, &out);
     else
         httprelay_backend_data(c->http->relay, data, len, &out);
     if (c->http == NULL)
         return; /* it ended */
-    if (c->http_failed != NULL)
-        conn_linger(c, REASON_CLIENT_GONE, c->http_failed);
+    if (c->http->failed != NULL)
+        conn_linger(c, REASON_CLIENT_GONE, c->http->failed);
     else
         pump(c, s);
 }
@@ -451,6 +454,11 @@ void conn_http_late(struct conn *c)
     struct httprelay_out out = {&s->client, &s->backend};
     httprelay_late(c->http->relay, &out);
     pump(c, s);
+}
+
+bool conn_http_is_idle(const struct conn *c)
+{
+    return c->state == CONN_RELAY && httprelay_wait(c->http->relay) == HTTPRELAY_NEXT;
 }
 
 void conn_http_drain(struct conn *c)

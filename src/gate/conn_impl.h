@@ -1,6 +1,6 @@
 /* Shared by the files that make up a connection: conn.c (life and states), conn_request.c (door, ticket,
- * policy, connecting), conn_relay.c (the open tunnel), conn_story.c (what the log says of it). Data flow in
- * that order; nothing goes back. */
+ * policy, connecting), conn_relay.c (the open tunnel), conn_http.c (the same, where requests are looked
+ * into), conn_story.c (what the log says of it). Data flow in that order; nothing goes back. */
 #ifndef STAGATE_GATE_CONN_IMPL_H
 #define STAGATE_GATE_CONN_IMPL_H
 
@@ -40,6 +40,16 @@ union peer_address {
 };
 
 #define CANDIDATES_MAX 16 /* addresses that are tried */
+
+/* Lists of deadlines on a worker's loop: one for each state, and these. The authorities' clients have theirs
+ * behind them, the worker itself the last one. */
+enum {
+    CONN_LIST_LINGER_EOF = CONN_STATES, /* conn.c */
+    CONN_LIST_STEP,                     /* conn_http.c */
+    CONN_LISTS
+};
+_Static_assert((int)CONN_LISTS <= AUTHORITY_DEADLINE_LIST, "connections and authorities share a list");
+_Static_assert(AUTHORITY_DEADLINE_LIST + 2 < WORKER_DRAIN_DEADLINE, "authorities and the worker share a list");
 
 /* What exists from the end of the handshake until the tunnel is open. */
 struct request {
@@ -99,12 +109,10 @@ struct conn {
     struct stream backend;
     struct deadline deadline;
     uint64_t accepted_ns;
-    uint64_t active_ms;             /* last byte either way, for the idle deadline */
-    struct request *request;        /* owned; NULL outside its time */
-    struct tlswatch *watch;         /* owned; NULL when nothing is watched */
-    struct http_side *http;         /* owned; NULL: bytes pass untouched */
-    struct hostport request_target; /* the service, where requests are looked into */
-    const char *http_failed;        /* of the call being made */
+    uint64_t active_ms;      /* last byte either way, for the idle deadline */
+    struct request *request; /* owned; NULL outside its time */
+    struct tlswatch *watch;  /* owned; NULL when nothing is watched */
+    struct http_side *http;  /* owned; NULL: bytes pass untouched */
     struct held *held;       /* the ticket it came with; borrowed of the worker's tunnels, NULL: none */
     struct list ticket_link; /* among the connections of that ticket */
     const char *detail;      /* constant text or NULL */
@@ -162,6 +170,8 @@ void conn_http_eof(struct conn *c, bool from_client, bool clean);
 void conn_http_drained(struct conn *c, bool client);
 void conn_http_late(struct conn *c);
 void conn_http_drain(struct conn *c);
+/* Nothing is under way: no request, no part of one. */
+bool conn_http_is_idle(const struct conn *c);
 
 /* conn_story.c */
 void story_inner_done(struct conn *c, SSL *ssl);

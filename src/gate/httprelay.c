@@ -1,8 +1,8 @@
-/* The HTTP relay: the way of messages from one side to the other. What becomes of heads is in
- * httprelay_head.c. Knows no sockets, no TLS and no clock but for how long an exchange took. */
+/* The HTTP relay: exchanges, the way of requests, and what is waited for. Answers are in httprelay_answer.c,
+ * what becomes of heads in httprelay_head.c. Knows no sockets, no TLS and no clock but for how long an
+ * exchange took. */
 #include "gate/httprelay.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +11,6 @@
 #include "base/mem.h"
 #include "gate/answer.h"
 #include "httprelay_impl.h"
-#include "proto/wbxml.h"
 
 #define AHEAD_MAX   (256 * 1024) /* a read's plaintext and more */
 #define AHEAD_STOP  (16 * 1024)  /* nothing more is read from a client that is so far ahead */
@@ -25,11 +24,8 @@
 
 static int on_request_head(void *owner, const struct http_head *h);
 static int on_request_body(void *owner, const uint8_t *data, size_t len);
-static int on_answer_head(void *owner, const struct http_head *h);
-static int on_answer_body(void *owner, const uint8_t *data, size_t len);
 
 static const struct http_events request_events = {.on_head = on_request_head, .on_body = on_request_body};
-static const struct http_events answer_events = {.on_head = on_answer_head, .on_body = on_answer_body};
 
 struct httprelay *httprelay_new(const struct httprelay_options *o)
 {
@@ -39,10 +35,10 @@ struct httprelay *httprelay_new(const struct httprelay_options *o)
     r->user = mem_strdup(o->user != NULL ? o->user : "");
     r->client = mem_strdup(o->client != NULL ? o->client : "");
     r->requests = http_reader_new(HTTP_REQUEST, &request_events, r);
-    r->answers = http_reader_new(HTTP_RESPONSE, &answer_events, r);
+    r->answers = http_reader_new(HTTP_RESPONSE, &httprelay_answer_events, r);
     buf_init(&r->held, HELD_MAX);
     buf_init(&r->ahead, AHEAD_MAX);
-    buf_init(&r->answer_head, HTTP_HEAD_MAX * 2);
+    buf_init(&r->answer_head, HTTP_HEAD_MAX * 4); /* redirects may grow */
     buf_init(&r->answer, AUTODISCOVER_MAX);
     return r;
 }
@@ -72,7 +68,7 @@ static void end_exchange(struct httprelay *r)
     forget_exchange(r);
 }
 
-static void end(struct httprelay *r, enum reason reason, const char *detail)
+void httprelay_end(struct httprelay *r, enum reason reason, const char *detail)
 {
     if (r->over)
         return;
@@ -92,7 +88,7 @@ void httprelay_free(struct httprelay *r, enum reason reason, const char *detail)
 {
     if (r == NULL)
         return;
-    end(r, reason, detail);
+    httprelay_end(r, reason, detail);
     http_reader_free(r->requests);
     http_reader_free(r->answers);
     buf_deinit(&r->ahead);
@@ -105,13 +101,13 @@ void httprelay_free(struct httprelay *r, enum reason reason, const char *detail)
 }
 
 /* Both sides have come to the end of their message. */
-static void check_done(struct httprelay *r)
+void httprelay_check_done(struct httprelay *r)
 {
     if (r->over || r->request != SIDE_DONE || r->response != SIDE_DONE)
         return;
     end_exchange(r);
     if (r->close_after || r->backend_close || (r->client_ended && r->ahead.len == 0))
-        end(r, REASON_OK, NULL);
+        httprelay_end(r, REASON_OK, NULL);
 }
 
 static void begin_exchange(struct httprelay *r)
@@ -155,6 +151,7 @@ static void refuse(struct httprelay *r, enum reason reason, const char *detail, 
     r->x.detail = detail;
     r->response = SIDE_DONE;
     r->discard = true;
+    r->response_kept = false;
     buf_deinit(&r->held);
     r->root_due = false;
     if (reason == REASON_ACTIVESYNC_FLOOR && r->x.version >= 140 && answer_in_wbxml(r, 138, 0))
@@ -169,17 +166,18 @@ static void refuse(struct httprelay *r, enum reason reason, const char *detail, 
         .http10 = r->http10,
     };
     answer_refusal(r->out->client, &a);
-    r->x.status = status != 0 ? status : reason_info(reason)->http;
+    r->x.status = answer_status(&a);
 }
 
 /* Something is wrong beyond repair: told where no answer has begun. */
-static void fail(struct httprelay *r, enum reason reason, const char *detail, unsigned status)
+void httprelay_fail(struct httprelay *r, enum reason reason, const char *detail, unsigned status)
 {
     r->dropped = true;
     r->close_after = true;
-    if (r->x.active && r->response != SIDE_BODY && r->response != SIDE_DONE)
+    bool begun = r->response == SIDE_DONE || (r->response == SIDE_BODY && !r->response_kept);
+    if (r->x.active && !begun)
         refuse(r, reason, detail, status);
-    end(r, reason, detail);
+    httprelay_end(r, reason, detail);
 }
 
 /* ---- requests ---- */
@@ -217,7 +215,6 @@ static int on_request_head(void *owner, const struct http_head *h)
 {
     struct httprelay *r = owner;
     const char *detail = NULL;
-    unsigned status = 0;
 
     begin_exchange(r);
     r->http10 = h->minor == 0;
@@ -234,11 +231,11 @@ static int on_request_head(void *owner, const struct http_head *h)
     /* whoever breaks the protocol, or waits to be told whether to go on, is not read on */
     r->close_after |= reason == REASON_REQUEST_MALFORMED || expects(h) || h->content_length > DISCARD_MAX ||
                       strcmp(h->method, "CONNECT") == 0;
-    refuse(r, reason, detail, status);
+    refuse(r, reason, detail, 0);
     return 0;
 }
 
-static void write_chunk(struct buf *to, bool chunked, const uint8_t *data, size_t len)
+void httprelay_write_chunk(struct buf *to, bool chunked, const uint8_t *data, size_t len)
 {
     if (len == 0)
         return;
@@ -304,14 +301,14 @@ static int on_request_body(void *owner, const uint8_t *data, size_t len)
     if (r->heartbeat != NULL)
         eas_heartbeat_feed(r->heartbeat, data, len);
     if (!r->root_due) {
-        write_chunk(r->out->backend, r->request_chunked, data, len);
+        httprelay_write_chunk(r->out->backend, r->request_chunked, data, len);
         return 0;
     }
     if (r->held.len + len + 32 > HELD_MAX) {
         refuse_body(r, "the document's root does not come");
         return 0;
     }
-    write_chunk(&r->held, r->request_chunked, data, len);
+    httprelay_write_chunk(&r->held, r->request_chunked, data, len);
     return 0;
 }
 
@@ -332,7 +329,6 @@ static void note_heartbeat(struct httprelay *r)
 
 static void request_done(struct httprelay *r)
 {
-    r->request = r->request == SIDE_HEAD_HELD ? SIDE_HEAD_HELD : SIDE_DONE;
     if (!r->discard) {
         if (r->root_due)
             release_held(r); /* no document, or one without a root: nothing that a server could act on */
@@ -341,19 +337,19 @@ static void request_done(struct httprelay *r)
         note_heartbeat(r);
     }
     r->request = SIDE_DONE;
-    check_done(r);
+    httprelay_check_done(r);
 }
 
 static void request_failed(struct httprelay *r)
 {
     unsigned status = http_reader_status(r->requests);
     if (r->discard) {
-        end(r, REASON_OK, "a refused request was longer than is read of one");
+        httprelay_end(r, REASON_OK, "a refused request was longer than is read of one");
         return;
     }
     if (!r->x.active)
         begin_exchange(r);
-    fail(r, REASON_REQUEST_MALFORMED, http_reader_why(r->requests), status);
+    httprelay_fail(r, REASON_REQUEST_MALFORMED, http_reader_why(r->requests), status);
 }
 
 static void feed_requests(struct httprelay *r, const uint8_t *data, size_t len)
@@ -362,7 +358,7 @@ static void feed_requests(struct httprelay *r, const uint8_t *data, size_t len)
         size_t used = 0;
         if (r->request == SIDE_DONE || (!r->x.active && r->out->client->len > OUT_STOP)) {
             if (buf_append(&r->ahead, data, len) < 0)
-                fail(r, REASON_REQUEST_MALFORMED, "the client sends too much ahead of its turn", 0);
+                httprelay_fail(r, REASON_REQUEST_MALFORMED, "the client sends too much ahead of its turn", 0);
             return;
         }
         int rc = http_reader_feed(r->requests, data, len, &used);
@@ -373,17 +369,17 @@ static void feed_requests(struct httprelay *r, const uint8_t *data, size_t len)
         else if (rc == HTTP_DONE)
             request_done(r);
         else if (rc == HTTP_UPGRADE)
-            end(r, r->x.reason, r->x.detail);
+            httprelay_end(r, r->x.reason, r->x.detail);
         else
             r->in_head |= !r->x.active;
         /* refused, and nothing more is read of it */
         if (!r->over && r->discard && r->close_after)
-            end(r, REASON_OK, r->x.detail);
+            httprelay_end(r, REASON_OK, r->x.detail);
     }
 }
 
 /* Requests that came ahead of their turn. */
-static void feed_ahead(struct httprelay *r)
+void httprelay_feed_ahead(struct httprelay *r)
 {
     while (r->ahead.len > 0 && r->request != SIDE_DONE && r->out->client->len <= OUT_STOP && !r->over) {
         struct buf ahead = r->ahead;
@@ -392,7 +388,7 @@ static void feed_ahead(struct httprelay *r)
         buf_deinit(&ahead);
     }
     if (r->client_ended && !r->over && !r->x.active && r->ahead.len == 0)
-        end(r, REASON_OK, NULL);
+        httprelay_end(r, REASON_OK, NULL);
 }
 
 void httprelay_client_data(struct httprelay *r, const uint8_t *data, size_t len, struct httprelay_out *out)
@@ -404,7 +400,7 @@ void httprelay_client_data(struct httprelay *r, const uint8_t *data, size_t len,
 void httprelay_resume(struct httprelay *r, struct httprelay_out *out)
 {
     r->out = out;
-    feed_ahead(r);
+    httprelay_feed_ahead(r);
 }
 
 void httprelay_client_eof(struct httprelay *r, struct httprelay_out *out)
@@ -414,155 +410,12 @@ void httprelay_client_eof(struct httprelay *r, struct httprelay_out *out)
         return;
     r->client_ended = true;
     if (!r->x.active && r->ahead.len == 0)
-        end(r, r->in_head ? REASON_CLIENT_GONE : REASON_OK, r->in_head ? "in the middle of a request" : NULL);
+        httprelay_end(r, r->in_head ? REASON_CLIENT_GONE : REASON_OK,
+                      r->in_head ? "in the middle of a request" : NULL);
     else if (r->x.active && r->request != SIDE_DONE)
-        end(r, REASON_CLIENT_GONE, "in the middle of a request");
+        httprelay_end(r, REASON_CLIENT_GONE, "in the middle of a request");
     else if (r->may_hang && r->response != SIDE_BODY && r->ahead.len == 0)
-        end(r, REASON_CLIENT_GONE, "while its Ping or Sync waited");
-}
-
-/* ---- answers ---- */
-
-static bool has_no_body(const struct httprelay *r, unsigned status)
-{
-    return r->is_head || status == 204 || status == 304;
-}
-
-/* Whether the answer has to be read before the client gets it. */
-static bool is_to_be_read(const struct httprelay *r, const struct http_head *h)
-{
-    const char *type = http_head_field(h, "Content-Type", NULL);
-    return r->x.kind == EAS_PATH_AUTODISCOVER && h->status == 200 && !has_no_body(r, h->status) &&
-           type != NULL && strstr(type, "xml") != NULL;
-}
-
-static void pass_answer(struct httprelay *r, const struct http_head *h)
-{
-    if (has_no_body(r, h->status)) {
-        httprelay_write_answer(r, h, h->content_length, r->out->client);
-        return;
-    }
-    if (is_to_be_read(r, h)) {
-        r->response_kept = true;
-        httprelay_write_answer(r, h, -1, &r->answer_head);
-        return;
-    }
-    r->response_chunked = h->content_length < 0 && !r->http10;
-    r->close_after |= h->content_length < 0 && r->http10;
-    httprelay_write_answer(r, h, h->content_length, r->out->client);
-}
-
-static int on_answer_head(void *owner, const struct http_head *h)
-{
-    struct httprelay *r = owner;
-    r->interim = h->status / 100 == 1;
-    if (r->interim) {
-        if (h->status == 100 && !r->http10)
-            buf_append_str(r->out->client, "HTTP/1.1 100 Continue\r\n\r\n");
-        return 0;
-    }
-    r->x.status = h->status;
-    r->backend_close = !h->keep_alive;
-    r->response_chunked = false;
-    if (r->o.events->on_answer != NULL)
-        r->o.events->on_answer(r->o.owner, &r->x, h);
-    r->close_after |= r->backend_close;
-    if (httprelay_is_login_form(r, h)) {
-        const struct answer a = {.reason = REASON_BACKEND_LOGIN_FORM,
-                                 .keep_alive = !r->close_after,
-                                 .head = r->is_head,
-                                 .http10 = r->http10};
-        r->x.reason = REASON_BACKEND_LOGIN_FORM;
-        r->x.status = 502;
-        r->swallow = true;
-        answer_refusal(r->out->client, &a);
-    } else {
-        pass_answer(r, h);
-    }
-    r->response = SIDE_BODY;
-    return 0;
-}
-
-static int on_answer_body(void *owner, const uint8_t *data, size_t len)
-{
-    struct httprelay *r = owner;
-    r->x.down += len;
-    if (r->o.events->on_body != NULL)
-        r->o.events->on_body(r->o.owner, false, data, len);
-    if (r->swallow)
-        return 0;
-    if (r->response_kept)
-        return buf_append(&r->answer, data, len);
-    write_chunk(r->out->client, r->response_chunked, data, len);
-    return 0;
-}
-
-static void answer_done(struct httprelay *r)
-{
-    if (r->interim) {
-        r->interim = false;
-        return;
-    }
-    if (r->response_kept) {
-        httprelay_read_autodiscover(r);
-        buf_append(r->out->client, r->answer_head.data, r->answer_head.len);
-        buf_printf(r->out->client, "Content-Length: %zu\r\n\r\n", r->answer.len);
-        buf_append(r->out->client, r->answer.data, r->answer.len);
-    } else if (r->response_chunked && !r->swallow) {
-        buf_append_str(r->out->client, "0\r\n\r\n");
-    }
-    r->response_chunked = false;
-    r->response = SIDE_DONE;
-    if (r->request != SIDE_DONE && r->backend_close)
-        end(r, REASON_OK, "the mail server answered and did not wait for the whole request");
-    else
-        check_done(r);
-}
-
-void httprelay_backend_data(struct httprelay *r, const uint8_t *data, size_t len, struct httprelay_out *out)
-{
-    r->out = out;
-    while (len > 0 && !r->over && !r->dropped) {
-        size_t used = 0;
-        if (!r->x.active || r->discard || r->request == SIDE_HEAD_HELD || r->response == SIDE_DONE) {
-            fail(r, REASON_BACKEND_MALFORMED, "the mail server answers what it was not asked", 0);
-            return;
-        }
-        int rc = http_reader_feed(r->answers, data, len, &used);
-        data += used;
-        len -= used;
-        if (rc == HTTP_DONE)
-            answer_done(r);
-        else if (rc == ERR_TOO_BIG && r->response_kept)
-            fail(r, REASON_BACKEND_MALFORMED, "the autodiscover answer is larger than 256 KB", 0);
-        else if (rc < 0 || rc == HTTP_UPGRADE)
-            fail(r, REASON_BACKEND_MALFORMED, http_reader_why(r->answers), 502);
-    }
-    feed_ahead(r);
-}
-
-void httprelay_backend_eof(struct httprelay *r, bool clean, struct httprelay_out *out)
-{
-    r->out = out;
-    if (r->over || r->dropped)
-        return;
-    if (!r->x.active) {
-        end(r, REASON_OK, NULL);
-        return;
-    }
-    int rc = http_reader_finish(r->answers);
-    if (rc == HTTP_DONE && clean) {
-        answer_done(r);
-        end(r, REASON_OK, NULL);
-    } else if (r->count > 0 && r->response == SIDE_IDLE && rc == HTTP_MORE) {
-        /* it ended a connection that had served its time: without an answer the client knows to ask again */
-        end(r, REASON_BACKEND_GONE, "the mail server ended the connection as the request came");
-    } else {
-        fail(r, REASON_BACKEND_GONE,
-             r->response == SIDE_IDLE ? "the mail server ended the connection without an answer"
-                                      : "the mail server ended the connection in the middle of its answer",
-             0);
-    }
+        httprelay_end(r, REASON_CLIENT_GONE, "while its Ping or Sync waited");
 }
 
 /* ---- waiting ---- */
@@ -603,7 +456,7 @@ static bool end_wait(struct httprelay *r)
     r->response = SIDE_DONE;
     r->x.detail = "the gateway ended the wait at max-heartbeat";
     r->dropped = true;
-    end(r, REASON_OK, r->x.detail);
+    httprelay_end(r, REASON_OK, r->x.detail);
     return true;
 }
 
@@ -612,20 +465,20 @@ void httprelay_late(struct httprelay *r, struct httprelay_out *out)
     r->out = out;
     switch (httprelay_wait(r)) {
     case HTTPRELAY_NEXT:
-        end(r, REASON_IDLE_TIMEOUT, NULL);
+        httprelay_end(r, REASON_IDLE_TIMEOUT, NULL);
         break;
     case HTTPRELAY_REQUEST:
         if (!r->x.active)
             begin_exchange(r);
-        fail(r, REASON_REQUEST_TIMEOUT, NULL, 0);
+        httprelay_fail(r, REASON_REQUEST_TIMEOUT, NULL, 0);
         break;
     case HTTPRELAY_BEAT:
         if (is_limited(r) && end_wait(r))
             break;
-        fail(r, REASON_BACKEND_TIMEOUT, "the wait was longer than the heartbeat", 0);
+        httprelay_fail(r, REASON_BACKEND_TIMEOUT, "the wait was longer than the heartbeat", 0);
         break;
     case HTTPRELAY_ANSWER:
-        fail(r, REASON_BACKEND_TIMEOUT, NULL, 0);
+        httprelay_fail(r, REASON_BACKEND_TIMEOUT, NULL, 0);
         break;
     }
 }
@@ -645,14 +498,4 @@ bool httprelay_is_over(const struct httprelay *r, enum reason *reason, const cha
 bool httprelay_has_dropped_backend(const struct httprelay *r)
 {
     return r->dropped;
-}
-
-const struct exchange *httprelay_exchange(const struct httprelay *r)
-{
-    return r->x.active ? &r->x : NULL;
-}
-
-uint64_t httprelay_count(const struct httprelay *r)
-{
-    return r->count;
 }

@@ -1,5 +1,4 @@
 /* What heads become on their way, and which requests may go on. Called by httprelay.c. */
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -120,19 +119,23 @@ static const char *check_host(struct httprelay *r, const struct http_head *h)
     return is(host, r->host) ? NULL : "Host names another server than the connection's first request";
 }
 
-static const char *check_ticket(struct httprelay *r, const struct http_head *h)
+static enum reason check_ticket(struct httprelay *r, const struct http_head *h, const char **detail)
 {
     if (!r->o.reverse)
-        return NULL;
+        return REASON_OK;
     const char *ticket = http_head_field(h, "X-STA-Ticket", NULL);
     const char *proxy = http_head_field(h, "Proxy-Authorization", NULL);
     const char *shown = ticket != NULL ? ticket : proxy;
-    if (shown == NULL)
-        return "the request carries no ticket, as the connection's first one did";
+    if (shown == NULL) {
+        *detail = "each request at the activesync door carries it";
+        return REASON_TICKET_MISSING;
+    }
     if (r->ticket == NULL)
         r->ticket = mem_strdup(shown);
-    return strcmp(shown, r->ticket) == 0 ? NULL
-                                         : "another ticket than the connection's first request carried";
+    if (strcmp(shown, r->ticket) == 0)
+        return REASON_OK;
+    *detail = "another ticket than the connection's first request carried: open a connection for each";
+    return REASON_REQUEST_MALFORMED;
 }
 
 static void note_request(struct httprelay *r, const struct http_head *h)
@@ -263,10 +266,11 @@ enum reason httprelay_judge(struct httprelay *r, const struct http_head *h, cons
     *detail = check_fields(h);
     if (*detail == NULL && h->target[0] != '/' && h->target[0] != '*')
         *detail = "the request target is not a path";
-    if (*detail == NULL)
-        *detail = check_ticket(r, h);
     if (*detail != NULL)
         return REASON_REQUEST_MALFORMED;
+    reason = check_ticket(r, h, detail);
+    if (reason != REASON_OK)
+        return reason;
     *detail = check_host(r, h);
     if (*detail != NULL)
         return REASON_SERVICE_NOT_LISTED;

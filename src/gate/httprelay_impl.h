@@ -1,5 +1,5 @@
-/* Between httprelay.c (the way of messages) and httprelay_head.c (what heads become, and which requests may
- * go on). */
+/* Between httprelay.c (exchanges, the way of requests), httprelay_answer.c (the way of answers) and
+ * httprelay_head.c (what heads become, and which requests may go on). */
 #ifndef STAGATE_SRC_GATE_HTTPRELAY_IMPL_H
 #define STAGATE_SRC_GATE_HTTPRELAY_IMPL_H
 
@@ -14,7 +14,7 @@ struct httprelay {
     struct hostport target;
     char *user;   /* owned */
     char *client; /* owned */
-    char *ticket; /* owned: activesync door, the first request's, with its field's name in front */
+    char *ticket; /* owned: activesync door: what the first request showed */
     struct http_reader *requests, *answers;
     struct httprelay_out *out; /* of the call being made */
     struct exchange x;
@@ -49,8 +49,19 @@ struct httprelay {
     char host[300]; /* activesync door: Host as the client calls us */
 };
 
-/* Judges a request, or why it is refused (REASON_OK: it may go on); *status 0: the reason's own. Fills r->x.
- */
+extern const struct http_events httprelay_answer_events;
+
+/* Over, told by on_done where an exchange was not. */
+void httprelay_end(struct httprelay *r, enum reason reason, const char *detail);
+/* Something is wrong beyond repair: told the client where no answer has begun; status 0: the reason's. */
+void httprelay_fail(struct httprelay *r, enum reason reason, const char *detail, unsigned status);
+/* After either side has come to the end of its message. */
+void httprelay_check_done(struct httprelay *r);
+void httprelay_write_chunk(struct buf *to, bool chunked, const uint8_t *data, size_t len);
+/* Requests that came ahead of their turn. */
+void httprelay_feed_ahead(struct httprelay *r);
+
+/* Judges a request, or why it is refused (REASON_OK: it may go on). Fills r->x. */
 enum reason httprelay_judge(struct httprelay *r, const struct http_head *h, const char **detail);
 /* Appends the head as the other side gets it. */
 void httprelay_write_request(struct httprelay *r, const struct http_head *h, struct buf *to);

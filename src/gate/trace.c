@@ -12,11 +12,11 @@
 #include <strings.h>
 #include <uv.h>
 
-#include "proto/eas.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "proto/eas.h"
 #include "proto/wbxml_xml.h"
 #include "trace_impl.h"
 
