@@ -126,7 +126,7 @@ void conn_end(struct conn *c, enum reason r, const char *detail)
 
 /* How long a peer gets to end its side when it has been sent everything: long enough for what is on the way,
  * so that our close is no reset; not as long as delivering may take. */
-#define LINGER_EOF_MS   2000
+#define LINGER_EOF_MS 2000
 
 /* A side that has delivered everything and was answered, or cannot any more, is closed; when both are, that
  * was it. */

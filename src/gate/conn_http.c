@@ -118,7 +118,7 @@ static uint64_t limit_ms(const struct conn *c)
 
 /* Deadlines of all lengths are looked at in short steps: so one list has them nearly in order, and setting
  * one is cheap. */
-#define STEP_MS   15000
+#define STEP_MS 15000
 
 static void arm(struct conn *c, uint64_t ms)
 {

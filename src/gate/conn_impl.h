@@ -49,7 +49,8 @@ enum {
     CONN_LISTS
 };
 _Static_assert((int)CONN_LISTS <= AUTHORITY_DEADLINE_LIST, "connections and authorities share a list");
-_Static_assert(AUTHORITY_DEADLINE_LIST + 2 < WORKER_DRAIN_DEADLINE, "authorities and the worker share a list");
+_Static_assert(AUTHORITY_DEADLINE_LIST + 2 < WORKER_DRAIN_DEADLINE,
+               "authorities and the worker share a list");
 
 /* What exists from the end of the handshake until the tunnel is open. */
 struct request {
