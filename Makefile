@@ -24,7 +24,7 @@ DEPS_CHECK   := clang clang-format libclang-rt-14-dev cppcheck shellcheck gcovr
 DEPS_INTEROP := sogo sogo-activesync dovecot-imapd dovecot-lmtpd nginx-light memcached postgresql-15 \
                 openssl curl wget socat chromium libnss3-tools python3 python3-pytest python3-urllib3 \
                 python3-requests python3-socks nodejs $(if $(shell command -v npm),,npm)
-DEPS_BENCH   := haproxy nginx-light libnginx-mod-stream squid-openssl hitch
+DEPS_BENCH   := haproxy nginx-light libnginx-mod-stream squid-openssl hitch apache2-bin
 
 # $(call missing,PACKAGES): those that are not installed
 missing = $(shell for p in $(1); do \
@@ -185,7 +185,7 @@ fuzz-build: $(FUZZ:%=$(BUILD)/fuzz/%)
 interop: all certs deps-interop ## real servers and clients (SOGo, curl, openssl, Python, Node, Chromium) through stagate
 	@STAGATE_BIN=$(abspath $(BUILD)) tests/interop/run.sh
 
-bench: all certs deps-bench $(BENCH) ## measure beside haproxy, nginx, squid and hitch
+bench: all certs deps-bench $(BENCH) ## measure beside haproxy, nginx, squid, hitch and apache
 	@STAGATE_BIN=$(abspath $(BUILD)) $(PY) tests/bench/bench.py $(BENCHARGS)
 
 FORMAT_FILES = $(shell git ls-files '*.c' '*.h')

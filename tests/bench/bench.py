@@ -18,11 +18,12 @@ import time
 import peers as peer_list
 from authority import AuthorityPart
 from procs import BenchError, Process, cpu_ns_at_rest, descriptor_count, descriptor_limit, pss_bytes, tail
+from relay import RelayPart
 
 HELD = 9000  # tunnels or connections in the works that measure memory
 PHASE_S = 300
 PROXY_WORKS = ("setup", "resumed", "down", "up", "pingpong", "hold", "silent", "hello")
-WORK_NAMES = (*PROXY_WORKS, "authority")
+WORK_NAMES = (*PROXY_WORKS, "relay", "authority")
 
 
 class Metric:
@@ -186,7 +187,7 @@ class Bench:
         self.errors = []
         self.notes = []
         self.peers = []
-        self.authority = None
+        self.parts = {}  # name -> a part with tables of its own
         cpus = sorted(os.sched_getaffinity(0))
         self.cpus = (cpus[0], cpus[1] if len(cpus) > 1 else cpus[0])
         if len(cpus) < 2:
@@ -226,9 +227,10 @@ class Bench:
                 for peer in self.peers:
                     if not peer.extra_for or work in peer.extra_for:
                         self.run_cell(work, peer, f"{work} {number}/{rounds} {peer.name}")
-        if "authority" in works:
-            self.authority = AuthorityPart(self, say)
-            self.authority.run()
+        for name, part in (("relay", RelayPart), ("authority", AuthorityPart)):
+            if name in works:
+                self.parts[name] = part(self, say)
+                self.parts[name].run()
 
     def run_cell(self, work, peer, label):
         cell = Cell(self, peer)
@@ -297,8 +299,9 @@ class Bench:
     def report(self):
         if self.samples:
             print(self.table())
-        for rows in self.authority.tables() if self.authority else ():
-            print("\n" + markdown(rows))
+        for part in self.parts.values():
+            for rows in part.tables():
+                print("\n" + markdown(rows))
         for note in self.notes:
             print(f"\nNote: {note}")
         for error in self.errors:
@@ -310,8 +313,8 @@ class Bench:
                 samples.setdefault(metric, {})[peer] = values
             document = {"environment": self.environment(), "units": "ns for each tunnel, GB or round trip; bytes",
                         "samples": samples, "notes": self.notes, "errors": self.errors}
-            if self.authority:
-                document["authority"] = self.authority.document()
+            for name, part in self.parts.items():
+                document[name] = part.document()
             with open(self.options.json, "w") as f:
                 json.dump(document, f, indent=1)
                 f.write("\n")
@@ -331,12 +334,12 @@ def say(text):
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def make_certificate(folder):
-    """A throwaway ECDSA P-256 certificate and key; readable by a proxy that gives up root, for it protects nothing."""
-    certificate, key = f"{folder}/bench.crt", f"{folder}/bench.key"
+def make_certificate(folder, name, mode, *more):
+    """A throwaway ECDSA P-256 certificate and its key."""
+    certificate, key = f"{folder}/{name}.crt", f"{folder}/{name}.key"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "7",
-                    "-subj", "/CN=localhost", "-keyout", key, "-out", certificate], check=True, stderr=subprocess.DEVNULL)
-    os.chmod(key, 0o644)
+                    "-subj", f"/CN={name}", "-keyout", key, "-out", certificate, *more], check=True, stderr=subprocess.DEVNULL)
+    os.chmod(key, mode)
     return certificate, key
 
 
@@ -363,7 +366,7 @@ def arguments():
 
 def main():
     bench = Bench(arguments())
-    for tool in ("tunnelload", "sink", "storebench", "staload"):
+    for tool in ("tunnelload", "sink", "storebench", "staload", "relayload"):
         if not os.access(bench.tool(tool), os.X_OK):
             sys.exit(f"bench: {bench.tool(tool)} is missing: run `make bench`, or set STAGATE_BIN to the build folder")
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -372,7 +375,9 @@ def main():
     os.chmod(bench.folder, 0o755)
     interrupted = False
     try:
-        bench.certificate = make_certificate(bench.folder)
+        # readable by a proxy that gives up root, for it protects nothing
+        bench.certificate = make_certificate(bench.folder, "localhost", 0o644)
+        bench.inspect_ca = make_certificate(bench.folder, "inspect-ca", 0o600)
         bench.run()
     except KeyboardInterrupt:
         interrupted = True

@@ -275,13 +275,16 @@ log: {{format: json}}
             time.sleep(0.02)
         raise BenchError(f"stagate did not start: {tail(process.log)}")
 
-    def load_options(self, place):
-        issue = [self.binary, "ticket", "issue", "-c", place.path("stagate.yaml"), "--user", STAGATE_USER]
+    def ticket(self, place, user):
+        issue = [self.binary, "ticket", "issue", "-c", place.path("stagate.yaml"), "--user", user]
         done = subprocess.run(issue, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         ticket = done.stdout.strip()
         if done.returncode or not ticket:
             raise BenchError(f"no ticket: {done.stderr.strip()}")
-        basic = base64.b64encode(f"{STAGATE_USER}:{ticket}".encode()).decode()
+        return ticket
+
+    def load_options(self, place):
+        basic = base64.b64encode(f"{STAGATE_USER}:{self.ticket(place, STAGATE_USER)}".encode()).decode()
         return ["--connect", STAGATE_SERVICE, "--basic", basic]
 
 
