@@ -168,7 +168,8 @@ asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory VARIANT=asan test
 
 tsan: ## the tests under ThreadSanitizer
-	@$(MAKE) --no-print-directory VARIANT=tsan unit e2e
+	@TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp:print_suppressions=0$${TSAN_OPTIONS:+:$$TSAN_OPTIONS}" \
+		$(MAKE) --no-print-directory VARIANT=tsan unit e2e
 
 FUZZ_SECONDS ?= 20
 fuzz: deps-check ## every fuzz target for FUZZ_SECONDS (20)
