@@ -170,9 +170,12 @@ struct limit_settings {
     int64_t connections; /* in all workers together; 0: as many as the limit of open files allows */
 };
 
+enum log_requests { LOG_REQUESTS_ALL, LOG_REQUESTS_REFUSED };
+
 struct log_settings {
     int format; /* enum log_format, in the order of its names */
     int level;
+    int requests; /* enum log_requests */
 };
 
 struct settings {

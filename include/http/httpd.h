@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "net/netloop.h"
+#include "proto/http.h"
 
 struct httpd;         /* one listening socket and its connections */
 struct httpd_request; /* one request being handled */
@@ -52,7 +53,7 @@ const char *httpd_method(const struct httpd_request *r);
 const char *httpd_path(const struct httpd_request *r);  /* as sent, up to the '?' */
 const char *httpd_query(const struct httpd_request *r); /* behind the '?', "" if there is none */
 /* The only field of that name; NULL if there is none or more than one; *count (may be NULL) says how many. */
-const char *httpd_field(const struct httpd_request *r, const char *name, size_t *count);
+const char *httpd_field(const struct httpd_request *r, enum http_name name, size_t *count);
 const uint8_t *httpd_body(const struct httpd_request *r, size_t *len);
 const struct sockaddr_storage *httpd_peer(const struct httpd_request *r); /* AF_UNIX on a Unix socket */
 bool httpd_is_tls(const struct httpd_request *r);

@@ -19,9 +19,52 @@
 #define HTTP_HEAD_MAX   16384 /* bytes of request or status line and all fields */
 #define HTTP_FIELDS_MAX 64
 
+/* The names that somebody here asks for, by length. Which one a field has is found once, when it is read. */
+#define HTTP_NAMES(X)                                                                                        \
+    X(TE, "TE")                                                                                              \
+    X(VIA, "Via")                                                                                            \
+    X(HOST, "Host")                                                                                          \
+    X(EXPECT, "Expect")                                                                                      \
+    X(ORIGIN, "Origin")                                                                                      \
+    X(TRAILER, "Trailer")                                                                                    \
+    X(UPGRADE, "Upgrade")                                                                                    \
+    X(X_MS_RP, "X-MS-RP")                                                                                    \
+    X(LOCATION, "Location")                                                                                  \
+    X(FORWARDED, "Forwarded")                                                                                \
+    X(CONNECTION, "Connection")                                                                              \
+    X(KEEP_ALIVE, "Keep-Alive")                                                                              \
+    X(USER_AGENT, "User-Agent")                                                                              \
+    X(CONTENT_TYPE, "Content-Type")                                                                          \
+    X(X_STA_TICKET, "X-STA-Ticket")                                                                          \
+    X(AUTHORIZATION, "Authorization")                                                                        \
+    X(X_MS_LOCATION, "X-MS-Location")                                                                        \
+    X(CONTENT_LENGTH, "Content-Length")                                                                      \
+    X(X_MS_POLICY_KEY, "X-MS-PolicyKey")                                                                     \
+    X(ACCEPT_ENCODING, "Accept-Encoding")                                                                    \
+    X(X_FORWARDED_FOR, "X-Forwarded-For")                                                                    \
+    X(CONTENT_ENCODING, "Content-Encoding")                                                                  \
+    X(PROXY_CONNECTION, "Proxy-Connection")                                                                  \
+    X(TRANSFER_ENCODING, "Transfer-Encoding")                                                                \
+    X(X_FORWARDED_PROTO, "X-Forwarded-Proto")                                                                \
+    X(PROXY_AUTHORIZATION, "Proxy-Authorization")                                                            \
+    X(MS_AS_PROTOCOL_VERSION, "MS-ASProtocolVersion")                                                        \
+    X(MS_AS_PROTOCOL_VERSIONS, "MS-ASProtocolVersions")
+
+enum http_name {
+    HTTP_NAME_OTHER,
+#define HTTP_NAME(id, text) HTTP_NAME_##id,
+    HTTP_NAMES(HTTP_NAME)
+#undef HTTP_NAME
+        HTTP_NAME_COUNT
+};
+
+/* Case-insensitively. */
+enum http_name http_name_of(const char *text, size_t len);
+
 struct http_field {
-    const char *name;  /* NUL-terminated, as sent; compare case-insensitively */
+    const char *name;  /* NUL-terminated, as sent */
     const char *value; /* NUL-terminated, blanks at both ends removed */
+    enum http_name known;
 };
 
 struct http_head {
@@ -76,7 +119,7 @@ const char *http_reader_why(const struct http_reader *r);
 
 /* The value of the only field of that name, NULL if there is none or more than one; *count (may be NULL) says
  * how many there are. */
-const char *http_head_field(const struct http_head *head, const char *name, size_t *count);
+const char *http_head_field(const struct http_head *head, enum http_name name, size_t *count);
 /* How many bytes of a Host value ("mail.example.com:8443", "[::1]:80", "name") are the name, brackets
  * included. */
 size_t http_host_name_len(const char *host);

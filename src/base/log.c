@@ -4,7 +4,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/decimal.h"
 #include "base/utf8.h"
 
 static _Atomic int log_is_json = 1;
@@ -113,18 +113,25 @@ static bool fits(const struct log_line *l, const char *key)
 
 static void put_key(struct log_line *l, const char *key)
 {
+    /* room for it was asked of fits(), or there is a line's beginning only */
+    size_t len = strlen(key);
+    char *p = l->data + l->len;
     if (l->json) {
         if (!l->first)
-            put(l, ",", 1);
-        put(l, "\"", 1);
-        put_str(l, key);
-        put(l, "\":", 2);
+            *p++ = ',';
+        *p++ = '"';
+        memcpy(p, key, len);
+        p += len;
+        *p++ = '"';
+        *p++ = ':';
     } else {
         if (!l->first || l->depth == 0)
-            put(l, " ", 1);
-        put_str(l, key);
-        put(l, "=", 1);
+            *p++ = ' ';
+        memcpy(p, key, len);
+        p += len;
+        *p++ = '=';
     }
+    l->len = (size_t)(p - l->data);
     l->first = false;
 }
 
@@ -192,10 +199,10 @@ void log_int(struct log_line *l, const char *key, int64_t value)
 {
     if (!fits(l, key))
         return;
-    char text[24];
-    snprintf(text, sizeof text, "%" PRId64, value);
+    char text[DECIMAL_TEXT];
+    size_t len = decimal_put(text, value);
     put_key(l, key);
-    put_str(l, text);
+    put(l, text, len);
 }
 
 void log_bool(struct log_line *l, const char *key, bool value)

@@ -31,6 +31,7 @@ struct http_side {
     struct hostport target; /* the service */
     struct tls inner;       /* inspect; ssl NULL: not begun, or none */
     const char *failed;     /* of the inner TLS, in the call being made; NULL: nothing */
+    char *client;           /* owned: its address, for the log */
     uint64_t trace_id;
     uint32_t watchers; /* who sees the exchange under way */
     bool inspect;
@@ -237,7 +238,8 @@ static void on_done(void *owner, const struct exchange *x)
     c->story.requests++;
     atomic_fetch_add_explicit(&n->requests[x->reason], 1, memory_order_relaxed);
     trace_done(c, x);
-    story_request(c, x);
+    if (x->reason != REASON_OK || c->runtime->runtime->settings->log.requests == LOG_REQUESTS_ALL)
+        story_request(c, x, c->http->client);
 }
 
 static const struct httprelay_events events = {.on_request = on_request,
@@ -328,6 +330,7 @@ void conn_http_start(struct conn *c, const struct http_start *from)
     if (sa.ss_family != AF_UNSPEC)
         address_format_host(&sa, client);
     h->target = *from->target;
+    h->client = story_client(c);
     const struct httprelay_options o = {
         .service = c->service,
         .target = from->target,
@@ -368,6 +371,7 @@ void conn_http_free(struct conn *c, enum reason r, const char *detail)
     httprelay_free(h->relay, r, detail);
     tls_deinit(&h->inner);
     buf_deinit(&h->hello);
+    free(h->client);
     free(h);
     c->http = NULL;
 }

@@ -179,7 +179,9 @@ void story_inner_done(struct conn *c, SSL *ssl);
 void story_backend(struct conn *c);           /* TLS with the mail server is up */
 const char *story_door(const struct conn *c); /* its name; NULL: none yet */
 struct exchange;
-void story_request(const struct conn *c, const struct exchange *x); /* a line for each */
+/* A line for each; client: its address. */
+void story_request(const struct conn *c, const struct exchange *x, const char *client);
+char *story_client(const struct conn *c); /* its address as text, given to the caller; NULL: it has none */
 void story_hello(struct conn *c, const struct tls_facts *facts);
 void story_handshake(struct conn *c); /* the outer handshake is done */
 void story_inner(struct conn *c, const struct tls_facts *facts);

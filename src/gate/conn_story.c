@@ -248,7 +248,13 @@ static void log_activesync(struct log_line *l, const struct exchange *x)
         log_int(l, "heartbeat_s", x->heartbeat_s);
 }
 
-void story_request(const struct conn *c, const struct exchange *x)
+char *story_client(const struct conn *c)
+{
+    char text[ADDRESS_TEXT];
+    return mem_strdup(address_of(&c->story.client, text));
+}
+
+void story_request(const struct conn *c, const struct exchange *x, const char *client)
 {
     struct log_line l;
     log_begin(&l, LOG_INFO, "request");
@@ -269,7 +275,7 @@ void story_request(const struct conn *c, const struct exchange *x)
     log_str(&l, "user", c->story.user);
     log_str(&l, "ticket", c->story.ticket[0] ? c->story.ticket : NULL);
     log_str(&l, "target", c->story.target);
-    log_address(&l, "client", &c->story.client);
+    log_str(&l, "client", client);
     log_open(&l, "bytes");
     log_int(&l, "up", (int64_t)x->up);
     log_int(&l, "down", (int64_t)x->down);

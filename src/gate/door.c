@@ -127,7 +127,7 @@ static void copy_text(char *dst, size_t cap, const char *src)
 static enum door_result connect_ticket(struct door *d, const struct http_head *head)
 {
     size_t count = 0;
-    const char *value = http_head_field(head, "Proxy-Authorization", &count);
+    const char *value = http_head_field(head, HTTP_NAME_PROXY_AUTHORIZATION, &count);
     if (count > 1)
         return refuse(d, REASON_REQUEST_MALFORMED, "Proxy-Authorization stands there more than once");
     if (value == NULL)
@@ -152,7 +152,7 @@ static int on_head(void *owner, const struct http_head *head)
 {
     struct door *d = owner;
     const char *why = NULL;
-    const char *agent = http_head_field(head, "User-Agent", NULL);
+    const char *agent = http_head_field(head, HTTP_NAME_USER_AGENT, NULL);
 
     if (agent != NULL)
         copy_text(d->agent, sizeof d->agent, agent);
@@ -176,7 +176,7 @@ static const struct http_events connect_events = {.on_head = on_head};
 static enum door_result activesync_ticket(struct door *d, const struct http_head *head)
 {
     size_t count = 0;
-    const char *ticket = http_head_field(head, "X-STA-Ticket", &count);
+    const char *ticket = http_head_field(head, HTTP_NAME_X_STA_TICKET, &count);
     if (count > 1)
         return refuse(d, REASON_REQUEST_MALFORMED, "X-STA-Ticket stands there more than once");
     if (ticket != NULL)
@@ -192,8 +192,8 @@ static enum door_result activesync_ticket(struct door *d, const struct http_head
 static int on_activesync_head(void *owner, const struct http_head *head)
 {
     struct door *d = owner;
-    const char *agent = http_head_field(head, "User-Agent", NULL);
-    const char *host = http_head_field(head, "Host", NULL), *why = NULL;
+    const char *agent = http_head_field(head, HTTP_NAME_USER_AGENT, NULL);
+    const char *host = http_head_field(head, HTTP_NAME_HOST, NULL), *why = NULL;
     struct hostport called;
 
     d->head_done = true;

@@ -15,6 +15,7 @@
 #define AHEAD_MAX   (256 * 1024) /* a read's plaintext and more */
 #define AHEAD_STOP  (16 * 1024)  /* nothing more is read from a client that is so far ahead */
 #define HELD_MAX    (96 * 1024)  /* a head, and a string table in front of the root */
+#define HEAD_USUAL  1024
 #define DISCARD_MAX (1024 * 1024)
 #define OUT_STOP                                                                                             \
     (64 * 1024)         /* of answers to a client that asks without reading: more is not answered yet        \
@@ -189,7 +190,7 @@ static bool has_body(const struct http_head *h)
 
 static bool expects(const struct http_head *h)
 {
-    return http_head_field(h, "Expect", NULL) != NULL;
+    return http_head_field(h, HTTP_NAME_EXPECT, NULL) != NULL;
 }
 
 static void accept_request(struct httprelay *r, const struct http_head *h)
@@ -208,6 +209,8 @@ static void accept_request(struct httprelay *r, const struct http_head *h)
     /* a client that waits for 100 Continue sends nothing to look at before the server has the head */
     bool held = r->root_due && !expects(h);
     r->request = held ? SIDE_HEAD_HELD : SIDE_BODY;
+    if (held)
+        buf_reserve(&r->held, HEAD_USUAL);
     httprelay_write_request(r, h, held ? &r->held : r->out->backend);
 }
 

@@ -14,7 +14,7 @@ static bool has_no_body(const struct httprelay *r, unsigned status)
 /* Whether the answer has to be read before the client gets it. */
 static bool is_to_be_read(const struct httprelay *r, const struct http_head *h)
 {
-    const char *type = http_head_field(h, "Content-Type", NULL);
+    const char *type = http_head_field(h, HTTP_NAME_CONTENT_TYPE, NULL);
     return r->x.kind == EAS_PATH_AUTODISCOVER && h->status == 200 && !has_no_body(r, h->status) &&
            type != NULL && strstr(type, "xml") != NULL;
 }

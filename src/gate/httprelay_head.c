@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/decimal.h"
 #include "base/mem.h"
 #include "httprelay_impl.h"
 #include "proto/autodiscover.h"
@@ -16,25 +17,29 @@ static bool is(const char *name, const char *other)
 }
 
 /* Fields that belong to one connection (RFC 9110, 7.6.1), and those that are for the gateway. */
-static bool is_hop_by_hop(const char *name)
+static bool is_hop_by_hop(enum http_name name)
 {
-    static const char *const names[] = {
-        "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Transfer-Encoding",
-        "TE",         "Trailer",    "Upgrade",          "X-STA-Ticket",        NULL};
-    if (strchr("cCkKpPtTuUxX", name[0]) == NULL)
+    switch (name) {
+    case HTTP_NAME_CONNECTION:
+    case HTTP_NAME_KEEP_ALIVE:
+    case HTTP_NAME_PROXY_CONNECTION:
+    case HTTP_NAME_PROXY_AUTHORIZATION:
+    case HTTP_NAME_TRANSFER_ENCODING:
+    case HTTP_NAME_TE:
+    case HTTP_NAME_TRAILER:
+    case HTTP_NAME_UPGRADE:
+    case HTTP_NAME_X_STA_TICKET:
+        return true;
+    default:
         return false;
-    for (size_t i = 0; names[i] != NULL; i++) {
-        if (is(name, names[i]))
-            return true;
     }
-    return false;
 }
 
 /* What the Connection fields name. */
 static bool is_named(const struct http_head *h, const char *name)
 {
     for (size_t i = 0; i < h->field_count; i++) {
-        if (is(h->fields[i].name, "Connection") && http_value_has_token(h->fields[i].value, name))
+        if (h->fields[i].known == HTTP_NAME_CONNECTION && http_value_has_token(h->fields[i].value, name))
             return true;
     }
     return false;
@@ -43,7 +48,7 @@ static bool is_named(const struct http_head *h, const char *name)
 static bool has_connection(const struct http_head *h)
 {
     size_t count;
-    http_head_field(h, "Connection", &count);
+    http_head_field(h, HTTP_NAME_CONNECTION, &count);
     return count > 0;
 }
 
@@ -69,28 +74,22 @@ static bool is_decisive(const char *name)
 
 static const char *check_fields(const struct http_head *h)
 {
-    static const char *const once[] = {"Authorization",
-                                       "MS-ASProtocolVersion",
-                                       "Content-Type",
-                                       "Content-Encoding",
-                                       "User-Agent",
-                                       "X-MS-PolicyKey",
-                                       "X-STA-Ticket",
-                                       "Expect",
-                                       NULL};
-    bool named = has_connection(h);
+    static const bool once[HTTP_NAME_COUNT] = {
+        [HTTP_NAME_AUTHORIZATION] = true,          [HTTP_NAME_CONTENT_ENCODING] = true,
+        [HTTP_NAME_CONTENT_TYPE] = true,           [HTTP_NAME_EXPECT] = true,
+        [HTTP_NAME_MS_AS_PROTOCOL_VERSION] = true, [HTTP_NAME_USER_AGENT] = true,
+        [HTTP_NAME_X_MS_POLICY_KEY] = true,        [HTTP_NAME_X_STA_TICKET] = true,
+    };
+    bool seen[HTTP_NAME_COUNT] = {false}, named = has_connection(h);
     for (size_t i = 0; i < h->field_count; i++) {
-        const char *name = h->fields[i].name;
-        if (named && is_decisive(name) && is_named(h, name))
+        const struct http_field *f = &h->fields[i];
+        if (named && is_decisive(f->name) && is_named(h, f->name))
             return "Connection names a field that is not for one connection";
-    }
-    for (size_t i = 0; once[i] != NULL; i++) {
-        size_t count;
-        http_head_field(h, once[i], &count);
-        if (count > 1)
+        if (once[f->known] && seen[f->known])
             return "a field that says what to do stands there more than once";
+        seen[f->known] = true;
     }
-    const char *expect = http_head_field(h, "Expect", NULL);
+    const char *expect = http_head_field(h, HTTP_NAME_EXPECT, NULL);
     if (expect != NULL && !is(expect, "100-continue"))
         return "Expect holds something else than 100-continue";
     return NULL;
@@ -109,7 +108,7 @@ static bool calls_target(const struct httprelay *r, const char *host)
  * service's and one ticket's. */
 static const char *check_host(struct httprelay *r, const struct http_head *h)
 {
-    const char *host = http_head_field(h, "Host", NULL);
+    const char *host = http_head_field(h, HTTP_NAME_HOST, NULL);
     if (host == NULL)
         return NULL;
     if (!r->o.reverse)
@@ -123,8 +122,8 @@ static enum reason check_ticket(struct httprelay *r, const struct http_head *h, 
 {
     if (!r->o.reverse)
         return REASON_OK;
-    const char *ticket = http_head_field(h, "X-STA-Ticket", NULL);
-    const char *proxy = http_head_field(h, "Proxy-Authorization", NULL);
+    const char *ticket = http_head_field(h, HTTP_NAME_X_STA_TICKET, NULL);
+    const char *proxy = http_head_field(h, HTTP_NAME_PROXY_AUTHORIZATION, NULL);
     const char *shown = ticket != NULL ? ticket : proxy;
     if (shown == NULL) {
         *detail = "each request at the activesync door carries it";
@@ -141,8 +140,11 @@ static enum reason check_ticket(struct httprelay *r, const struct http_head *h, 
 static void note_request(struct httprelay *r, const struct http_head *h)
 {
     struct exchange *x = &r->x;
-    const char *agent = http_head_field(h, "User-Agent", NULL);
-    snprintf(x->method, sizeof x->method, "%s", h->method);
+    const char *agent = http_head_field(h, HTTP_NAME_USER_AGENT, NULL);
+    size_t len = strlen(h->method);
+    len = len < sizeof x->method ? len : sizeof x->method - 1;
+    memcpy(x->method, h->method, len);
+    x->method[len] = '\0';
     x->path = mem_strndup(h->target, strcspn(h->target, "?"));
     x->agent = agent != NULL ? mem_strdup(agent) : NULL;
 }
@@ -160,7 +162,7 @@ static enum reason check_path(struct httprelay *r, const struct http_head *h, co
 {
     static const char *const activesync[] = {"POST", "OPTIONS", NULL};
     static const char *const others[] = {"GET", "HEAD", "POST", "OPTIONS", NULL};
-    const char *type = http_head_field(h, "Content-Type", NULL);
+    const char *type = http_head_field(h, HTTP_NAME_CONTENT_TYPE, NULL);
     r->x.kind = easrules_path(r->o.service, h->target);
     if (r->x.kind == EAS_PATH_SYNCML || (type != NULL && easrules_is_syncml(type)))
         return REASON_SYNCML;
@@ -188,7 +190,7 @@ static enum reason read_query(struct httprelay *r, const struct http_head *h, co
 static enum reason check_version(struct httprelay *r, const struct http_head *h, const char **detail)
 {
     const struct service_settings *s = r->o.service;
-    const char *field = http_head_field(h, "MS-ASProtocolVersion", NULL);
+    const char *field = http_head_field(h, HTTP_NAME_MS_AS_PROTOCOL_VERSION, NULL);
     unsigned told = field != NULL ? eas_version_parse(field, strlen(field)) : 0;
     unsigned query = r->x.query.version;
     r->x.version = query != 0 ? query : told;
@@ -208,7 +210,7 @@ static enum reason check_version(struct httprelay *r, const struct http_head *h,
 
 static enum reason check_user(struct httprelay *r, const struct http_head *h, const char **detail)
 {
-    const char *authorization = http_head_field(h, "Authorization", NULL);
+    const char *authorization = http_head_field(h, HTTP_NAME_AUTHORIZATION, NULL);
     char password[512];
     bool basic = authorization != NULL && http_auth_param(authorization, "Basic") != NULL;
     bool read = basic &&
@@ -240,8 +242,8 @@ static enum reason check_device(const struct httprelay *r)
  * say. */
 static enum reason check_body(struct httprelay *r, const struct http_head *h, const char **detail)
 {
-    const char *type = http_head_field(h, "Content-Type", NULL);
-    const char *coding = http_head_field(h, "Content-Encoding", NULL);
+    const char *type = http_head_field(h, HTTP_NAME_CONTENT_TYPE, NULL);
+    const char *coding = http_head_field(h, HTTP_NAME_CONTENT_ENCODING, NULL);
     unsigned command = r->x.query.command;
     if (!h->chunked && h->content_length <= 0)
         return REASON_OK;
@@ -306,22 +308,43 @@ static void put(struct buf *to, const char *name, const char *value)
     to->len += n + v + 4;
 }
 
+/* The last of the fields. */
+static void put_length(struct buf *to, int64_t length)
+{
+    char text[DECIMAL_TEXT];
+    size_t len = decimal_put(text, length);
+    buf_append_str(to, "Content-Length: ");
+    buf_append(to, text, len);
+    buf_append_str(to, "\r\n\r\n");
+}
+
 static void put_host(struct httprelay *r, struct buf *to)
 {
     const char *open = r->target.kind == HOSTPORT_IPV6 ? "[" : "", *close = open[0] != '\0' ? "]" : "";
-    if (r->target.port == (r->o.plain_backend ? 80 : 443))
-        buf_printf(to, "Host: %s%s%s\r\n", open, r->target.host, close);
-    else
-        buf_printf(to, "Host: %s%s%s:%u\r\n", open, r->target.host, close, r->target.port);
+    buf_append_str(to, "Host: ");
+    buf_append_str(to, open);
+    buf_append_str(to, r->target.host);
+    buf_append_str(to, close);
+    if (r->target.port != (r->o.plain_backend ? 80 : 443))
+        buf_printf(to, ":%u", r->target.port);
+    buf_append_str(to, "\r\n");
 }
 
 /* Fields that are put in anew, in place of what the client says of itself. */
-static bool is_forward(const struct httprelay *r, const char *name)
+static bool is_forward(const struct httprelay *r, enum http_name name)
 {
     unsigned f = r->o.service->forward;
-    return f != 0 && ((f & 1u << FORWARD_VIA && is(name, "Via")) ||
-                      (f & 1u << FORWARD_FOR && (is(name, "X-Forwarded-For") || is(name, "Forwarded"))) ||
-                      (f & 1u << FORWARD_PROTO && is(name, "X-Forwarded-Proto")));
+    switch (name) {
+    case HTTP_NAME_VIA:
+        return (f & 1u << FORWARD_VIA) != 0;
+    case HTTP_NAME_FORWARDED:
+    case HTTP_NAME_X_FORWARDED_FOR:
+        return (f & 1u << FORWARD_FOR) != 0;
+    case HTTP_NAME_X_FORWARDED_PROTO:
+        return (f & 1u << FORWARD_PROTO) != 0;
+    default:
+        return false;
+    }
 }
 
 static void put_forward(struct httprelay *r, struct buf *to)
@@ -338,14 +361,17 @@ static void put_forward(struct httprelay *r, struct buf *to)
 void httprelay_write_request(struct httprelay *r, const struct http_head *h, struct buf *to)
 {
     bool named = has_connection(h), host = false;
-    buf_printf(to, "%s %s HTTP/1.1\r\n", h->method, h->target);
+    buf_append_str(to, h->method);
+    buf_append_str(to, " ");
+    buf_append_str(to, h->target);
+    buf_append_str(to, " HTTP/1.1\r\n");
     for (size_t i = 0; i < h->field_count; i++) {
-        const char *name = h->fields[i].name;
+        const struct http_field *f = &h->fields[i];
         /* to CGI programs an underscore is a hyphen: another spelling of a field that was looked at */
-        if (is_hop_by_hop(name) || is_forward(r, name) || is(name, "Content-Length") ||
-            strchr(name, '_') != NULL || (named && is_named(h, name)))
+        if (is_hop_by_hop(f->known) || is_forward(r, f->known) || f->known == HTTP_NAME_CONTENT_LENGTH ||
+            (f->known == HTTP_NAME_OTHER && strchr(f->name, '_') != NULL) || (named && is_named(h, f->name)))
             continue;
-        if (is(name, "Host")) {
+        if (f->known == HTTP_NAME_HOST) {
             host = true;
             if (r->o.reverse) {
                 put_host(r, to);
@@ -353,9 +379,9 @@ void httprelay_write_request(struct httprelay *r, const struct http_head *h, str
             }
         }
         /* an answer that has to be read must not come packed */
-        if (r->x.kind == EAS_PATH_AUTODISCOVER && is(name, "Accept-Encoding"))
+        if (r->x.kind == EAS_PATH_AUTODISCOVER && f->known == HTTP_NAME_ACCEPT_ENCODING)
             continue;
-        put(to, name, h->fields[i].value);
+        put(to, f->name, f->value);
     }
     if (!host)
         put_host(r, to);
@@ -363,8 +389,7 @@ void httprelay_write_request(struct httprelay *r, const struct http_head *h, str
     if (h->chunked)
         buf_append_str(to, "Transfer-Encoding: chunked\r\n\r\n");
     else if (h->content_length >= 0 || strcmp(h->method, "POST") == 0)
-        buf_printf(to, "Content-Length: %lld\r\n\r\n",
-                   (long long)(h->content_length > 0 ? h->content_length : 0));
+        put_length(to, h->content_length > 0 ? h->content_length : 0);
     else
         buf_append_str(to, "\r\n");
 }
@@ -399,9 +424,9 @@ static void put_redirect(struct httprelay *r, const struct http_field *f, struct
     buf_deinit(&url);
 }
 
-static bool is_versions(const char *name)
+static bool is_versions(enum http_name name)
 {
-    return is(name, "MS-ASProtocolVersions") || is(name, "X-MS-RP");
+    return name == HTTP_NAME_MS_AS_PROTOCOL_VERSIONS || name == HTTP_NAME_X_MS_RP;
 }
 
 /* A version that the floor hides must not be offered anywhere. */
@@ -421,15 +446,21 @@ static void put_versions(struct httprelay *r, const struct http_field *f, struct
 void httprelay_write_answer(struct httprelay *r, const struct http_head *h, int64_t length, struct buf *to)
 {
     bool named = has_connection(h), limits = easrules_limits_versions(r->o.service);
-    buf_printf(to, "HTTP/1.1 %u %s\r\n", h->status, http_status_text(h->status));
+    const char digits[] = {(char)('0' + h->status / 100), (char)('0' + h->status / 10 % 10),
+                           (char)('0' + h->status % 10), ' '};
+    buf_append_str(to, "HTTP/1.1 ");
+    buf_append(to, digits, sizeof digits);
+    buf_append_str(to, http_status_text(h->status));
+    buf_append_str(to, "\r\n");
     for (size_t i = 0; i < h->field_count; i++) {
         const struct http_field *f = &h->fields[i];
-        if (is_hop_by_hop(f->name) || is(f->name, "Content-Length") ||
+        if (is_hop_by_hop(f->known) || f->known == HTTP_NAME_CONTENT_LENGTH ||
             (named && !is_decisive(f->name) && is_named(h, f->name)))
             continue;
-        if (is(f->name, "X-MS-Location") || (r->x.kind == EAS_PATH_AUTODISCOVER && is(f->name, "Location")))
+        if (f->known == HTTP_NAME_X_MS_LOCATION ||
+            (r->x.kind == EAS_PATH_AUTODISCOVER && f->known == HTTP_NAME_LOCATION))
             put_redirect(r, f, to);
-        else if (limits && is_versions(f->name))
+        else if (limits && is_versions(f->known))
             put_versions(r, f, to);
         else
             put(to, f->name, f->value);
@@ -441,10 +472,9 @@ void httprelay_write_answer(struct httprelay *r, const struct http_head *h, int6
     if (r->response_kept)
         return; /* its length is told when it is known */
     if (length >= 0)
-        buf_printf(to, "Content-Length: %lld\r\n", (long long)length);
-    else if (r->response_chunked)
-        buf_append_str(to, "Transfer-Encoding: chunked\r\n");
-    buf_append(to, "\r\n", 2);
+        put_length(to, length);
+    else
+        buf_append_str(to, r->response_chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n");
 }
 
 /* ---- what answers say ---- */
@@ -460,10 +490,10 @@ bool httprelay_is_login_form(const struct httprelay *r, const struct http_head *
     if (r->x.kind != EAS_PATH_ACTIVESYNC)
         return false;
     if (h->status == 200)
-        return has_word(http_head_field(h, "Content-Type", NULL), "text/html");
+        return has_word(http_head_field(h, HTTP_NAME_CONTENT_TYPE, NULL), "text/html");
     if (h->status != 302 && h->status != 303)
         return false;
-    const char *location = http_head_field(h, "Location", NULL);
+    const char *location = http_head_field(h, HTTP_NAME_LOCATION, NULL);
     return has_word(location, "login") || has_word(location, "names.nsf") || has_word(location, "/auth");
 }
 

@@ -33,6 +33,7 @@ static const char *const forward_names[] = {"via", "x-forwarded-for", "x-forward
 static const char *const action_names[] = {"allow", "block", NULL};
 static const char *const sni_names[] = {"any", "match", NULL};
 static const char *const format_names[] = {"auto", "json", "text", NULL};
+static const char *const log_requests_names[] = {"all", "refused", NULL};
 static const char *const log_level_names[] = {"error", "warn", "info", "debug", NULL};
 
 /* ---- custom values ---- */
@@ -491,6 +492,8 @@ static const struct conf_key log_keys[] = {
      .help = "auto: text on a terminal, else JSON"},
     {"level", CONF_ENUM, AT(log_settings, level), .names = log_level_names, .def = "info",
      .help = "least important level that is shown"},
+    {"requests", CONF_ENUM, AT(log_settings, requests), .names = log_requests_names, .def = "all",
+     .help = "which requests get a line: all, or those that were refused or failed"},
     {0},
 };
 static const struct conf_section log_section = {"log", sizeof(struct log_settings), log_keys};

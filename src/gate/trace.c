@@ -126,10 +126,10 @@ static struct open_request *get_request(struct trace *t, uint64_t id)
 static bool hides_body(const struct http_head *head)
 {
     size_t count;
-    const char *type = http_head_field(head, "Content-Type", &count);
+    const char *type = http_head_field(head, HTTP_NAME_CONTENT_TYPE, &count);
     if (count > 1 || (type != NULL && (strcasestr(type, "form") != NULL || strcasestr(type, "json") != NULL)))
         return true;
-    const char *coding = http_head_field(head, "Content-Encoding", &count);
+    const char *coding = http_head_field(head, HTTP_NAME_CONTENT_ENCODING, &count);
     return count > 1 || (coding != NULL && strcasecmp(coding, "identity") != 0);
 }
 

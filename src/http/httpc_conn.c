@@ -253,7 +253,7 @@ static int on_head(void *owner, const struct http_head *head)
 {
     struct httpc_conn *k = owner;
     struct httpc_request *r = k->request;
-    const char *type = http_head_field(head, "Content-Type", NULL);
+    const char *type = http_head_field(head, HTTP_NAME_CONTENT_TYPE, NULL);
     r->status = head->status;
     r->keep_alive = head->keep_alive;
     free(r->type);

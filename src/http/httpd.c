@@ -259,7 +259,7 @@ static int on_head(void *owner, const struct http_head *head)
 {
     static const char go_ahead[] = "HTTP/1.1 100 Continue\r\n\r\n";
     struct httpd_conn *c = owner;
-    const char *expect = http_head_field(head, "Expect", NULL);
+    const char *expect = http_head_field(head, HTTP_NAME_EXPECT, NULL);
     c->request = httpd_request_new(c, head);
     if (head->content_length > 0 && (uint64_t)head->content_length > c->h->options.body_max)
         return ERR_TOO_BIG;

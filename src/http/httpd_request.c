@@ -55,6 +55,7 @@ struct httpd_request *httpd_request_new(struct httpd_conn *c, const struct http_
     r->head.fields = kept;
     r->head.method = keep_text(r, &at, head->method);
     for (size_t i = 0; i < head->field_count; i++) {
+        kept[i] = head->fields[i];
         kept[i].name = keep_text(r, &at, head->fields[i].name);
         kept[i].value = keep_text(r, &at, head->fields[i].value);
     }
@@ -98,7 +99,7 @@ const char *httpd_query(const struct httpd_request *r)
     return r->query;
 }
 
-const char *httpd_field(const struct httpd_request *r, const char *name, size_t *count)
+const char *httpd_field(const struct httpd_request *r, enum http_name name, size_t *count)
 {
     return http_head_field(&r->head, name, count);
 }

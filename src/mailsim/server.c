@@ -267,8 +267,8 @@ static int on_head(void *owner, const struct http_head *h)
 {
     struct peer *p = owner;
     char password[TEXT_MAX];
-    const char *authorization = http_head_field(h, "Authorization", NULL);
-    const char *expect = http_head_field(h, "Expect", NULL);
+    const char *authorization = http_head_field(h, HTTP_NAME_AUTHORIZATION, NULL);
+    const char *expect = http_head_field(h, HTTP_NAME_EXPECT, NULL);
 
     p->started_ns = clock_mono_ns();
     p->keep_alive = h->keep_alive;
@@ -278,7 +278,7 @@ static int on_head(void *owner, const struct http_head *h)
     size_t n = strcspn(h->target, "?");
     snprintf(p->path, sizeof p->path, "%.*s", (int)(n < TEXT_MAX ? n : TEXT_MAX), h->target);
     copy_text(p->query, sizeof p->query, h->target[n] == '?' ? h->target + n + 1 : "");
-    copy_text(p->version, sizeof p->version, http_head_field(h, "MS-ASProtocolVersion", NULL));
+    copy_text(p->version, sizeof p->version, http_head_field(h, HTTP_NAME_MS_AS_PROTOCOL_VERSION, NULL));
     query_value(p->query, "Cmd", p->command, sizeof p->command);
     query_value(p->query, "DeviceId", p->device, sizeof p->device);
     p->user[0] = '\0';

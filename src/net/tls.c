@@ -46,6 +46,13 @@ static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
     return cmd == BIO_CTRL_FLUSH || cmd == BIO_CTRL_PUSH || cmd == BIO_CTRL_POP || cmd == BIO_CTRL_DUP;
 }
 
+/* Before each call, whose result is read from the queue. Clearing an empty one takes longer than looking. */
+static void clear_errors(void)
+{
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+}
+
 static BIO_METHOD *method;
 
 /* made before main: no thread exists yet, and a constructor needs no once-guard on the hot path */
@@ -106,7 +113,7 @@ void tls_init(struct tls *t)
 int tls_start(struct tls *t, SSL_CTX *ctx, enum tls_role role)
 {
     assert(t->ssl == NULL);
-    ERR_clear_error();
+    clear_errors();
     BIO *bio = BIO_new(method);
     t->ssl = SSL_new(ctx);
     if (bio == NULL || t->ssl == NULL) {
@@ -131,14 +138,14 @@ int tls_set_host(struct tls *t, const char *host)
 {
     if (host[0] == '\0')
         return ERR_TLS; /* to OpenSSL: any name */
-    ERR_clear_error();
+    clear_errors();
     /* what parses as an address is one, and has no SNI (RFC 6066, 3) */
     bool good = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(t->ssl), host) == 1;
     if (!good) {
         SSL_set_hostflags(t->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
         good = SSL_set1_host(t->ssl, host) == 1 && SSL_set_tlsext_host_name(t->ssl, host) == 1;
     }
-    ERR_clear_error();
+    clear_errors();
     return good ? 0 : ERR_TLS;
 }
 
@@ -175,7 +182,7 @@ static enum tls_result result_of(struct tls *t, int ret)
         return TLS_EOF;
     default:
         t->error = cause_of(t->ssl);
-        ERR_clear_error();
+        clear_errors();
         return TLS_FAIL;
     }
 }
@@ -201,7 +208,7 @@ static enum tls_failure failure_of(const struct tls *t)
 
 enum tls_result tls_handshake(struct tls *t)
 {
-    ERR_clear_error();
+    clear_errors();
     int ret = SSL_do_handshake(t->ssl);
     if (ret <= 0 && !SSL_is_server(t->ssl))
         t->failure = (uint8_t)failure_of(t);
@@ -220,13 +227,18 @@ enum tls_result tls_read(struct tls *t, uint8_t *dst, size_t cap, size_t *n)
     *n = 0;
     while (*n < cap) {
         size_t got = 0;
-        ERR_clear_error();
+        clear_errors();
         int ret = SSL_read_ex(t->ssl, dst + *n, cap - *n, &got);
         if (ret <= 0) {
             result = result_of(t, ret);
             break;
         }
         *n += got;
+        /* all is read: asking again would cost as much as a record, and a buffer to find out */
+        if (t->in_len == 0 && SSL_has_pending(t->ssl) == 0) {
+            result = TLS_WANT;
+            break;
+        }
     }
     if (t->updates > TLS_KEY_UPDATES_PER_SECOND) {
         t->error = "too many KeyUpdate messages";
@@ -242,7 +254,7 @@ enum tls_result tls_read(struct tls *t, uint8_t *dst, size_t cap, size_t *n)
 
 enum tls_result tls_write(struct tls *t, const uint8_t *data, size_t len)
 {
-    ERR_clear_error();
+    clear_errors();
     if (t->ticket_due) {
         t->ticket_due = false;
         /* held back from the handshake (see tlsctx.c) to share a record flush with the first data; refused
@@ -271,9 +283,9 @@ void tls_shutdown(struct tls *t)
     if (t->ssl == NULL || t->error != NULL || !SSL_is_init_finished(t->ssl) ||
         (SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN) != 0)
         return;
-    ERR_clear_error();
+    clear_errors();
     SSL_shutdown(t->ssl);
-    ERR_clear_error();
+    clear_errors();
 }
 
 bool tls_has_pending(const struct tls *t)

@@ -118,7 +118,9 @@ static void store_reserve(struct http_reader *r, size_t extra)
         cap *= 2;
     assert(cap <= HTTP_HEAD_MAX);
     struct head_store *s = mem_alloc(sizeof *s + cap);
-    memset(s, 0, sizeof *s);
+    s->head = (struct http_head){.content_length = -1};
+    s->complete = false;
+    s->len = 0;
     s->cap = cap;
     if (old != NULL) {
         memcpy(s->bytes, old->bytes, old->len);
@@ -167,12 +169,21 @@ static int take_line(struct http_reader *r, const uint8_t *data, size_t len, siz
     const uint8_t *lf = memchr(data, '\n', most);
     *ended = lf != NULL;
     *n = lf != NULL ? (size_t)(lf - data) + 1 : most;
+    r->room -= (uint32_t)*n;
     for (size_t i = 0; i < *n; i++) {
+        /* in the middle of a line nearly all is plain, and needs no look at what stands before it */
+        size_t plain = r->line_bytes > 0 && r->previous != '\r' ? http_text_plain(data + i, *n - i) : 0;
+        if (plain > 0) {
+            r->line_bytes += (uint32_t)plain;
+            i += plain;
+            r->previous = data[i - 1];
+            if (i == *n)
+                break;
+        }
         int rc = check_byte(r, data[i]);
         if (rc < 0)
             return rc;
     }
-    r->room -= (uint32_t)*n;
     return 0;
 }
 
@@ -208,7 +219,7 @@ static int on_header_field(http_parser *parser, const char *at, size_t len)
         return fail(r, ERR_TOO_BIG, "the message has more than 64 fields");
     if (r->field_count > 0 && s->fields[r->field_count - 1].value == NULL)
         return fail(r, ERR_SYNTAX, "a field has no value");
-    s->fields[r->field_count].name = at;
+    s->fields[r->field_count] = (struct http_field){.name = at, .known = http_name_of(at, len)};
     s->name_len[r->field_count++] = (uint16_t)len;
     return 0;
 }
@@ -252,8 +263,8 @@ static int check_framing(struct http_reader *r, struct http_head *h)
 {
     size_t codings;
     size_t lengths;
-    const char *coding = http_head_field(h, "Transfer-Encoding", &codings);
-    const char *length = http_head_field(h, "Content-Length", &lengths);
+    const char *coding = http_head_field(h, HTTP_NAME_TRANSFER_ENCODING, &codings);
+    const char *length = http_head_field(h, HTTP_NAME_CONTENT_LENGTH, &lengths);
     h->content_length = -1;
     if (codings > 1)
         return fail(r, ERR_SYNTAX, "Transfer-Encoding is there more than once");
@@ -283,7 +294,7 @@ static int check_request(struct http_reader *r, struct http_head *h)
 {
     size_t hosts;
     bool connect = r->parser.method == HTTP_CONNECT;
-    http_head_field(h, "Host", &hosts);
+    http_head_field(h, HTTP_NAME_HOST, &hosts);
     if (hosts > 1)
         return fail(r, ERR_SYNTAX, "Host is there more than once");
     if (connect) {

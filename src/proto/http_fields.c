@@ -16,12 +16,43 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-const char *http_head_field(const struct http_head *head, const char *name, size_t *count)
+static const struct name {
+    const char *text;
+    size_t len;
+} names[HTTP_NAME_COUNT + 1] = {
+#define HTTP_NAME(id, text) [HTTP_NAME_##id] = {text, sizeof text - 1},
+    HTTP_NAMES(HTTP_NAME)
+#undef HTTP_NAME
+}; /* behind the last one: a row of length 0 */
+
+static uint8_t first_of_length[32]; /* 0: there is none */
+
+/* made before main: see tls.c */
+__attribute__((constructor)) static void find_lengths(void)
+{
+    for (unsigned i = HTTP_NAME_COUNT - 1; i > HTTP_NAME_OTHER; i--) {
+        assert(names[i].len < sizeof first_of_length && names[i].len >= names[i - 1].len);
+        first_of_length[names[i].len] = (uint8_t)i;
+    }
+}
+
+enum http_name http_name_of(const char *text, size_t len)
+{
+    unsigned i = len < sizeof first_of_length ? first_of_length[len] : 0;
+    while (i != HTTP_NAME_OTHER && names[i].len == len) {
+        if (strncasecmp(names[i].text, text, len) == 0)
+            return (enum http_name)i;
+        i++;
+    }
+    return HTTP_NAME_OTHER;
+}
+
+const char *http_head_field(const struct http_head *head, enum http_name name, size_t *count)
 {
     const char *value = NULL;
     size_t n = 0;
     for (size_t i = 0; i < head->field_count; i++) {
-        if (strcasecmp(head->fields[i].name, name) == 0) {
+        if (head->fields[i].known == name) {
             value = head->fields[i].value;
             n++;
         }

@@ -8,13 +8,6 @@
 
 #include "base/err.h"
 
-static bool is_token_char(char c)
-{
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
-        return true;
-    return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
-}
-
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -26,10 +19,40 @@ static int refuse(const char **why, int code, const char *sentence)
     return code;
 }
 
+#define ONES UINT64_C(0x0101010101010101)
+#define TOPS UINT64_C(0x8080808080808080)
+
+/* Eight bytes at a time; a top bit comes out where a byte is below 0x20 or 0x7f. Bits of bytes behind the
+ * first such one may be wrong, which is why the last word is looked at byte by byte. */
+static uint64_t controls(uint64_t word)
+{
+    uint64_t del = word ^ ONES * 0x7f;
+    return (((word - ONES * 0x20) & ~word) | ((del - ONES) & ~del)) & TOPS;
+}
+
+size_t http_text_plain(const uint8_t *data, size_t len)
+{
+    size_t n = 0;
+    uint64_t word;
+    for (; len - n >= sizeof word; n += sizeof word) {
+        memcpy(&word, data + n, sizeof word);
+        if (controls(word) != 0)
+            break;
+    }
+    while (n < len && data[n] >= 0x20 && data[n] != 0x7f)
+        n++;
+    return n;
+}
+
 bool http_text_is_token(const char *s, size_t len)
 {
+    static const bool token[256] = {
+        ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['!'] = true,  ['#'] = true,
+        ['$'] = true,         ['%'] = true,         ['&'] = true,         ['\''] = true, ['*'] = true,
+        ['+'] = true,         ['-'] = true,         ['.'] = true,         ['^'] = true,  ['_'] = true,
+        ['`'] = true,         ['|'] = true,         ['~'] = true};
     for (size_t i = 0; i < len; i++) {
-        if (!is_token_char(s[i]))
+        if (!token[(unsigned char)s[i]])
             return false;
     }
     return len > 0;

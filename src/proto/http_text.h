@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* How many bytes in front are no control characters (a tab is one, DEL is another). */
+size_t http_text_plain(const uint8_t *data, size_t len);
 bool http_text_is_token(const char *s, size_t len);
 
 /* A decimal number of bytes and nothing else; -1 if it is not one that can be counted with. */

@@ -31,8 +31,8 @@ static bool host_is_ours(const struct access_rules *a, const char *value)
 enum access_result access_check_page(const struct access_rules *a, const struct httpd_request *r)
 {
     size_t origins = 0;
-    const char *host = httpd_field(r, "Host", NULL);
-    httpd_field(r, "Origin", &origins);
+    const char *host = httpd_field(r, HTTP_NAME_HOST, NULL);
+    httpd_field(r, HTTP_NAME_ORIGIN, &origins);
     if (origins > 0)
         return ACCESS_ORIGIN;
     return host != NULL && host_is_ours(a, host) ? ACCESS_OK : ACCESS_HOST;
@@ -60,7 +60,7 @@ enum access_result access_check_peer(const struct access_rules *a, const struct 
         return ACCESS_SSL;
     if (a->client_certificate && !httpd_has_client_certificate(r))
         return ACCESS_CERTIFICATE;
-    if (a->shared_key != NULL && !key_is_right(a->shared_key, httpd_field(r, "Authorization", NULL)))
+    if (a->shared_key != NULL && !key_is_right(a->shared_key, httpd_field(r, HTTP_NAME_AUTHORIZATION, NULL)))
         return ACCESS_KEY;
     return ACCESS_OK;
 }

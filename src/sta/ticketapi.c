@@ -166,7 +166,7 @@ static void on_signed_in(void *owner, enum signin_result result, const char *use
 
 static void sign_in(struct api_call *c)
 {
-    const char *field = httpd_field(c->r, "Authorization", NULL);
+    const char *field = httpd_field(c->r, HTTP_NAME_AUTHORIZATION, NULL);
     char password[256];
     if (field == NULL) {
         ask_for_credentials(c, "sign in with Basic credentials");
@@ -226,7 +226,7 @@ static bool read_body(struct api_call *c)
     const uint8_t *body = httpd_body(c->r, &len);
     if (len == 0 && c->action != API_ISSUE)
         return true;
-    const char *type = httpd_field(c->r, "Content-Type", NULL);
+    const char *type = httpd_field(c->r, HTTP_NAME_CONTENT_TYPE, NULL);
     if (!access_type_is(type, "application/json")) {
         api_fail(c, 415, NULL, "bad_request", "the body is JSON: Content-Type: application/json");
         return false;

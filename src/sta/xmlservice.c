@@ -391,7 +391,7 @@ static bool may_ask(struct xmlservice *s, struct httpd_request *r)
 
 void xmlservice_handle(struct xmlservice *s, struct httpd_request *r)
 {
-    const char *type = httpd_field(r, "Content-Type", NULL), *why = NULL;
+    const char *type = httpd_field(r, HTTP_NAME_CONTENT_TYPE, NULL), *why = NULL;
     size_t len;
     const uint8_t *body = httpd_body(r, &len);
 

@@ -138,12 +138,14 @@ ProxyPreserveHost On
 
 
 class Relay(peer_list.Stagate):
-    """stagate with every check of its own on: versions, device rules, the user, the root of the body."""
+    """stagate with every check of its own on: versions, device rules, the user, the root of the body. No line in the log for
+    each request, as the peers have none, but where that is what is measured."""
 
-    def __init__(self, name, folder, door, relay):
+    def __init__(self, name, folder, door, relay, requests="refused"):
         super().__init__(name, folder)
         self.door = door
         self.relay = relay
+        self.requests = requests
 
     def configure(self, place):
         inspect = f"inspect-ca: {{certificate: {place.ca[0]}, key: {place.ca[1]}}}" if self.relay == "inspect" else ""
@@ -171,7 +173,7 @@ services:
     bind-user: yes
     devices: [{{action: block, type: "Windows*"}}, {{action: block, id: "EVIL*"}}]
 limits: {{connections: {place.descriptors}}}
-log: {{format: json}}
+log: {{format: json, requests: {self.requests}}}
 """)
         return [self.binary, "run", "-c", conf]
 
@@ -186,6 +188,7 @@ log: {{format: json}}
 def all_relays(folder):
     return [
         Relay("stagate, door activesync", folder, "activesync", "http"),
+        Relay("stagate, door, each logged", folder, "activesync", "http", requests="all"),
         Relay("stagate, relay http", folder, "connect", "http"),
         Relay("stagate, relay inspect", folder, "connect", "inspect"),
         HaproxyHttp("haproxy"),

@@ -53,8 +53,8 @@ static void check_head(const struct reading *g, const struct http_head *h)
     size_t lengths;
     struct hostport hp;
     assert(h->minor <= 1 && h->field_count <= HTTP_FIELDS_MAX);
-    http_head_field(h, "Host", &hosts);
-    http_head_field(h, "Content-Length", &lengths);
+    http_head_field(h, HTTP_NAME_HOST, &hosts);
+    http_head_field(h, HTTP_NAME_CONTENT_LENGTH, &lengths);
     assert(lengths <= 1 && (h->content_length >= 0) == (lengths == 1));
     assert(!(h->chunked && (h->content_length >= 0 || h->minor == 0)));
     for (size_t i = 0; i < h->field_count; i++)

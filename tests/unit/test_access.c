@@ -33,7 +33,7 @@ static void teardown(void)
 
 static void add_field(const char *name, const char *value)
 {
-    fields[request->head.field_count++] = (struct http_field){name, value};
+    fields[request->head.field_count++] = (struct http_field){name, value, http_name_of(name, strlen(name))};
 }
 
 static void come_from(const char *address)

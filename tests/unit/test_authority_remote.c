@@ -39,8 +39,8 @@ static void handle(void *owner, struct httpd_request *r)
     int rc = staxml_parse(&there.question, (const char *)body, len, &why);
     ck_assert_msg(rc == 0, "%s", why);
     ck_assert_str_eq(httpd_method(r), "POST");
-    ck_assert_str_eq(httpd_field(r, "Content-Type", NULL), "text/xml");
-    const char *authorization = httpd_field(r, "Authorization", NULL);
+    ck_assert_str_eq(httpd_field(r, HTTP_NAME_CONTENT_TYPE, NULL), "text/xml");
+    const char *authorization = httpd_field(r, HTTP_NAME_AUTHORIZATION, NULL);
     snprintf(there.authorization, sizeof there.authorization, "%s", authorization ? authorization : "");
     snprintf(there.path, sizeof there.path, "%s", httpd_path(r));
     if (there.manner == DROP) {

@@ -5,6 +5,7 @@
  * ended.
  */
 #include <check.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -692,17 +693,87 @@ END_TEST
 
 START_TEST(finds_fields)
 {
-    static const struct http_field fields[] = {{"Host", "h"}, {"X", "1"}, {"x", "2"}, {"Y", ""}};
-    const struct http_head head = {.fields = fields, .field_count = 4};
+    static const struct http_field fields[] = {{"hOST", "h", HTTP_NAME_HOST},
+                                               {"Via", "1", HTTP_NAME_VIA},
+                                               {"X", "2", HTTP_NAME_OTHER},
+                                               {"via", "3", HTTP_NAME_VIA},
+                                               {"TE", "", HTTP_NAME_TE}};
+    const struct http_head head = {.fields = fields, .field_count = 5};
     size_t count = 9;
-    ck_assert_str_eq(http_head_field(&head, "hOST", NULL), "h");
-    ck_assert_str_eq(http_head_field(&head, "Host", &count), "h");
+    ck_assert_str_eq(http_head_field(&head, HTTP_NAME_HOST, NULL), "h");
+    ck_assert_str_eq(http_head_field(&head, HTTP_NAME_HOST, &count), "h");
     ck_assert_uint_eq(count, 1);
-    ck_assert_ptr_null(http_head_field(&head, "X", &count)); /* which of them is meant, nobody can say */
+    /* which of them is meant, nobody can say */
+    ck_assert_ptr_null(http_head_field(&head, HTTP_NAME_VIA, &count));
     ck_assert_uint_eq(count, 2);
-    ck_assert_str_eq(http_head_field(&head, "y", &count), "");
-    ck_assert_ptr_null(http_head_field(&head, "Hos", &count));
+    ck_assert_str_eq(http_head_field(&head, HTTP_NAME_TE, &count), "");
+    ck_assert_ptr_null(http_head_field(&head, HTTP_NAME_ORIGIN, &count));
     ck_assert_uint_eq(count, 0);
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    enum http_name name;
+} known_names[] = {
+#define HTTP_NAME(id, text) {text, HTTP_NAME_##id},
+    HTTP_NAMES(HTTP_NAME)
+#undef HTTP_NAME
+};
+
+/* Each name in any case; none that differs in a letter, or is longer or shorter by one. */
+START_TEST(knows_names)
+{
+    char text[64];
+    size_t len = strlen(known_names[_i].text);
+    for (unsigned upper = 0; upper < 2; upper++) {
+        for (size_t i = 0; i <= len; i++)
+            text[i] = (char)(upper ? toupper((unsigned char)known_names[_i].text[i])
+                                   : tolower((unsigned char)known_names[_i].text[i]));
+        ck_assert_uint_eq(http_name_of(text, len), known_names[_i].name);
+    }
+    memcpy(text, known_names[_i].text, len);
+    text[len] = 'q';
+    ck_assert_uint_ne(http_name_of(text, len + 1), known_names[_i].name);
+    ck_assert_uint_ne(http_name_of(text, len - 1), known_names[_i].name);
+    for (size_t i = 0; i < len; i++) {
+        char old = text[i];
+        text[i] = 'q';
+        ck_assert_uint_eq(http_name_of(text, len), HTTP_NAME_OTHER);
+        text[i] = old;
+    }
+}
+END_TEST
+
+/* A long name has no place in the table of lengths. */
+START_TEST(knows_no_long_names)
+{
+    char text[300];
+    memset(text, 'a', sizeof text);
+    for (size_t len = 1; len <= sizeof text; len++)
+        ck_assert_uint_eq(http_name_of(text, len), HTTP_NAME_OTHER);
+}
+END_TEST
+
+/* Each control character at each place of a line of the head, also where eight bytes are looked at together.
+ */
+START_TEST(finds_control_characters)
+{
+    const struct http_events none = {.on_head = NULL};
+    static const char before[] = "GET / HTTP/1.1\r\nHost: h\r\nX: ";
+    for (size_t at = 0; at < 40; at++) {
+        char text[sizeof before + 64];
+        memcpy(text, before, sizeof before - 1);
+        memset(text + sizeof before - 1, _i & 1 ? 'a' : (char)0xfe, 40);
+        text[sizeof before - 1 + at] = (char)_i;
+        struct http_reader *r = http_reader_new(HTTP_REQUEST, &none, NULL);
+        size_t used;
+        int rc = http_reader_feed(r, (const uint8_t *)text, sizeof before - 1 + 40, &used);
+        /* a tab is a blank; a carriage return waits for its line feed at the end, and is alone elsewhere */
+        bool good = _i == '\t' || (_i >= 0x20 && _i != 0x7f) || (_i == '\r' && at == 39);
+        ck_assert_msg((rc == HTTP_MORE) == good, "character %d at %zu: %d", _i, at, rc);
+        http_reader_free(r);
+    }
 }
 END_TEST
 
@@ -839,6 +910,9 @@ int main(void)
     suite_add_tcase(suite, messages);
     TCase *fields = tcase_create("fields");
     tcase_add_test(fields, finds_fields);
+    tcase_add_loop_test(fields, knows_names, 0, sizeof known_names / sizeof known_names[0]);
+    tcase_add_test(fields, knows_no_long_names);
+    tcase_add_loop_test(fields, finds_control_characters, 0, 128);
     tcase_add_loop_test(fields, finds_tokens, 0, COUNT(tokens));
     tcase_add_test(fields, tells_authentication_schemes_apart);
     tcase_add_loop_test(fields, decodes_basic_credentials, 0, COUNT(basics));

@@ -139,8 +139,8 @@ static void handle(void *owner, struct httpd_request *r)
     } else if (strcmp(httpd_path(r), "/echo") == 0) {
         httpd_answer(r, 200, NULL, "text/plain", body, len);
     } else {
-        const char *type = httpd_field(r, "Content-Type", NULL);
-        const char *host = httpd_field(r, "Host", &fields);
+        const char *type = httpd_field(r, HTTP_NAME_CONTENT_TYPE, NULL);
+        const char *host = httpd_field(r, HTTP_NAME_HOST, &fields);
         ck_assert_uint_eq(fields, 1);
         snprintf(text, sizeof text, "%s %s?%s %s %s %s %s", httpd_method(r), httpd_path(r), httpd_query(r),
                  host, type ? type : "-", httpd_is_tls(r) ? "tls" : "plain",

@@ -26,7 +26,7 @@ static void handle(void *owner, struct httpd_request *r)
     const uint8_t *body = httpd_body(r, &len);
     handled++;
     snprintf(seen, sizeof seen, "%s %s ?%s [%.*s] x=%s owner=%s", httpd_method(r), httpd_path(r),
-             httpd_query(r), (int)len, len ? (const char *)body : "", httpd_field(r, "X-Test", NULL),
+             httpd_query(r), (int)len, len ? (const char *)body : "", httpd_field(r, HTTP_NAME_VIA, NULL),
              (const char *)owner);
     ck_assert_ptr_eq(httpd_request_owner(r), owner);
     ck_assert_ptr_null(httpd_data(r));
@@ -106,7 +106,7 @@ struct exchange {
 };
 
 static const struct exchange exchanges[] = {
-    {"GET /a?b=1 HTTP/1.1\r\n" HOST "X-Test: yes\r\nConnection: close\r\n\r\n",
+    {"GET /a?b=1 HTTP/1.1\r\n" HOST "Via: yes\r\nConnection: close\r\n\r\n",
      {"HTTP/1.1 200 OK\r\n", "Server: unit\r\n", "Cache-Control: no-store\r\nX-Other: 1\r\n",
       "Connection: close\r\n\r\n", "GET /a ?b=1 [] x=yes owner=first"},
      1},
@@ -141,7 +141,7 @@ static const struct exchange exchanges[] = {
     {"GET http://x?c HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n", {"GET / ?c ["}, 1},
     {"GET HTTPS://x HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n", {"GET / ? ["}, 1},
     {"OPTIONS * HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n", {"OPTIONS * ? ["}, 1},
-    {"GET / HTTP/1.1\r\n" HOST "X-Test: 1\r\nX-Test: 2\r\nConnection: close\r\n\r\n", {"x=(null)"}, 1},
+    {"GET / HTTP/1.1\r\n" HOST "Via: 1\r\nVia: 2\r\nConnection: close\r\n\r\n", {"x=(null)"}, 1},
     {"GET / HTTP/1.1\r\n" HOST "Upgrade: h2c\r\nConnection: upgrade, close\r\n\r\n", {"HTTP/1.1 200 OK"}, 1},
     /* refused: one answer, and the connection ends */
     {"GET /a HTTP/1.1\r\n" HOST "\r\nnonsense\r\n\r\n",
@@ -324,7 +324,7 @@ START_TEST(a_peer_that_is_gone_is_answered_in_vain)
     start();
     for (int i = 0; i < 3; i++) {
         raw_connect(&c, &address);
-        raw_send(&c, "GET /later?x HTTP/1.1\r\n" HOST "X-Test: kept\r\n\r\n");
+        raw_send(&c, "GET /later?x HTTP/1.1\r\n" HOST "Via: kept\r\n\r\n");
         RUN_UNTIL(parked != NULL);
         if (i == 1)
             raw_close(&c);
@@ -332,7 +332,7 @@ START_TEST(a_peer_that_is_gone_is_answered_in_vain)
             raw_reset(&c);
         turns(10);
         ck_assert_str_eq(httpd_query(parked), "x"); /* still valid */
-        ck_assert_str_eq(httpd_field(parked, "x-test", NULL), "kept");
+        ck_assert_str_eq(httpd_field(parked, HTTP_NAME_VIA, NULL), "kept");
         ck_assert_int_eq(httpd_peer(parked)->ss_family, AF_INET);
         /* and it counts: there is no room for another */
         static struct raw other;

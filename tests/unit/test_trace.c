@@ -85,13 +85,15 @@ START_TEST(test_conversation)
     ck_assert(trace_is_on(t));
     uint32_t set = trace_begin(t, &alice);
     ck_assert(set != 0 && trace_wants_bodies(t, set));
-    const struct http_field asked[] = {{"Authorization", "Basic c2VjcmV0"},
-                                       {"X-STA-Ticket", ";40;STA1;FF"},
-                                       {"cookie", "secret"},
-                                       {"X-MS-PolicyKey", "7"},
-                                       {"User-Agent", "caf\xe9\x1b"},
-                                       {"Content-Type", "application/vnd.ms-sync.wbxml"}};
-    const struct http_field answered[] = {{"Set-Cookie", "secret"}, {"WWW-Authenticate", "Basic"}};
+    const struct http_field asked[] = {
+        {"Authorization", "Basic c2VjcmV0", HTTP_NAME_AUTHORIZATION},
+        {"X-STA-Ticket", ";40;STA1;FF", HTTP_NAME_X_STA_TICKET},
+        {"cookie", "secret", HTTP_NAME_OTHER},
+        {"X-MS-PolicyKey", "7", HTTP_NAME_X_MS_POLICY_KEY},
+        {"User-Agent", "caf\xe9\x1b", HTTP_NAME_USER_AGENT},
+        {"Content-Type", "application/vnd.ms-sync.wbxml", HTTP_NAME_CONTENT_TYPE}};
+    const struct http_field answered[] = {{"Set-Cookie", "secret", HTTP_NAME_OTHER},
+                                          {"WWW-Authenticate", "Basic", HTTP_NAME_OTHER}};
     struct http_head head = {.fields = asked, .field_count = COUNT(asked)};
     ask(t, set, 17, &head);
     trace_body(t, set, 17, true, BYTES(SEARCH));
@@ -252,9 +254,10 @@ END_TEST
 
 START_TEST(test_hidden_bodies)
 {
-    static const struct http_field fields[][1] = {{{"Content-Type", "application/x-www-form-urlencoded"}},
-                                                  {{"content-type", "application/JSON"}},
-                                                  {{"Content-Encoding", "gzip"}}};
+    static const struct http_field fields[][1] = {
+        {{"Content-Type", "application/x-www-form-urlencoded", HTTP_NAME_CONTENT_TYPE}},
+        {{"content-type", "application/JSON", HTTP_NAME_CONTENT_TYPE}},
+        {{"Content-Encoding", "gzip", HTTP_NAME_CONTENT_ENCODING}}};
     struct trace *t = trace_new();
     char id[TRACE_ID];
     ck_assert_int_eq(trace_listen(t, &(struct trace_filter){.bodies = true}, id), 0);
