@@ -254,8 +254,9 @@ enum tls_result tls_read(struct tls *t, uint8_t *dst, size_t cap, size_t *n)
 
 enum tls_result tls_write(struct tls *t, const uint8_t *data, size_t len)
 {
+    bool ticket = t->ticket_due;
     clear_errors();
-    if (t->ticket_due) {
+    if (ticket) {
         t->ticket_due = false;
         /* held back from the handshake (see tlsctx.c) to share a record flush with the first data; refused
          * below TLS 1.3, where the handshake itself carried the ticket */
@@ -275,6 +276,8 @@ enum tls_result tls_write(struct tls *t, const uint8_t *data, size_t len)
         }
         done += wrote;
     }
+    if (ticket) /* the ticket has set up a buffer to read with, which would stay until something comes */
+        SSL_free_buffers(t->ssl);
     return TLS_OK;
 }
 
