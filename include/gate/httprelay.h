@@ -82,7 +82,8 @@ void httprelay_resume(struct httprelay *r, struct httprelay_out *out);
 /* What is waited for, and so how long. */
 enum httprelay_wait {
     HTTPRELAY_NEXT,    /* the next request */
-    HTTPRELAY_REQUEST, /* the rest of a request */
+    HTTPRELAY_HEAD,    /* the rest of a request's head */
+    HTTPRELAY_REQUEST, /* the rest of its body */
     HTTPRELAY_ANSWER,  /* the mail server */
     HTTPRELAY_BEAT,    /* the answer to a Ping or a hanging Sync: httprelay_beat_ms */
 };

@@ -32,6 +32,9 @@ struct http_side {
     struct tls inner;       /* inspect; ssl NULL: not begun, or none */
     const char *failed;     /* of the inner TLS, in the call being made; NULL: nothing */
     char *client;           /* owned: its address, for the log */
+    uint64_t waiting_ms;      /* since when for the same */
+    uint64_t requests;        /* how many were over by then */
+    enum httprelay_wait wait; /* for what */
     uint64_t trace_id;
     uint32_t watchers; /* who sees the exchange under way */
     bool inspect;
@@ -108,6 +111,7 @@ static uint64_t limit_ms(const struct conn *c)
     switch (httprelay_wait(c->http->relay)) {
     case HTTPRELAY_NEXT:
         return (uint64_t)t->idle;
+    case HTTPRELAY_HEAD:
     case HTTPRELAY_REQUEST:
         return (uint64_t)t->request;
     case HTTPRELAY_BEAT:
@@ -117,6 +121,27 @@ static uint64_t limit_ms(const struct conn *c)
     }
 }
 
+/* What ends a wait too early or too late must not be the client's to send. */
+static void note_wait(struct conn *c)
+{
+    struct http_side *h = c->http;
+    enum httprelay_wait wait = httprelay_wait(h->relay);
+    if (wait == h->wait && c->story.requests == h->requests)
+        return;
+    h->wait = wait;
+    h->requests = c->story.requests;
+    h->waiting_ms = netloop_now_ms(&c->worker->loop);
+}
+
+/* How long nothing has passed; a head that drips, and what a client sends while its Ping waits, do not count.
+ */
+static uint64_t quiet_ms(const struct conn *c)
+{
+    const struct http_side *h = c->http;
+    bool whole = !c->draining && (h->wait == HTTPRELAY_HEAD || h->wait == HTTPRELAY_BEAT);
+    return netloop_now_ms(&c->worker->loop) - (whole ? h->waiting_ms : c->active_ms);
+}
+
 /* Deadlines of all lengths are looked at in short steps: so one list has them nearly in order, and setting
  * one is cheap. */
 #define STEP_MS 15000
@@ -124,6 +149,12 @@ static uint64_t limit_ms(const struct conn *c)
 static void arm(struct conn *c, uint64_t ms)
 {
     deadline_set(&c->worker->loop, &c->deadline, CONN_LIST_STEP, ms < STEP_MS ? ms : STEP_MS);
+}
+
+static void arm_rest(struct conn *c)
+{
+    uint64_t quiet = quiet_ms(c), limit = limit_ms(c);
+    arm(c, quiet < limit ? limit - quiet : 0);
 }
 
 /* Sends what a call has made, and goes by what the relay is now. Return right after: the connection may be
@@ -157,8 +188,9 @@ static void pump(struct conn *c, struct http_scratch *s)
         stream_read_start(&c->client);
     if (stream_queued(&c->client) > STREAM_HIGH_WATER)
         stream_read_stop(&c->backend);
+    note_wait(c);
     if (c->state == CONN_RELAY)
-        arm(c, limit_ms(c));
+        arm_rest(c);
 }
 
 /* ---- what the relay tells ---- */
@@ -422,6 +454,10 @@ void conn_http_eof(struct conn *c, bool from_client, bool clean)
         conn_linger(c, REASON_CLIENT_GONE, "in the inner handshake");
         return;
     }
+    if (!from_client && c->state == CONN_INNER) {
+        conn_linger(c, REASON_BACKEND_GONE, "before the inner handshake was done");
+        return;
+    }
     if (from_client)
         httprelay_client_eof(c->http->relay, &out);
     else
@@ -444,10 +480,8 @@ void conn_http_drained(struct conn *c, bool client)
 
 void conn_http_late(struct conn *c)
 {
-    uint64_t quiet = netloop_now_ms(&c->worker->loop) - c->active_ms;
-    uint64_t limit = limit_ms(c);
-    if (quiet < limit) {
-        arm(c, limit - quiet);
+    if (quiet_ms(c) < limit_ms(c)) {
+        arm_rest(c);
         return;
     }
     if (c->draining) {

@@ -437,7 +437,7 @@ static bool is_limited(const struct httprelay *r)
 enum httprelay_wait httprelay_wait(const struct httprelay *r)
 {
     if (!r->x.active)
-        return r->in_head ? HTTPRELAY_REQUEST : HTTPRELAY_NEXT;
+        return r->in_head ? HTTPRELAY_HEAD : HTTPRELAY_NEXT;
     if (r->request != SIDE_DONE)
         return HTTPRELAY_REQUEST;
     return r->may_hang && r->response == SIDE_IDLE ? HTTPRELAY_BEAT : HTTPRELAY_ANSWER;
@@ -470,6 +470,7 @@ void httprelay_late(struct httprelay *r, struct httprelay_out *out)
     case HTTPRELAY_NEXT:
         httprelay_end(r, REASON_IDLE_TIMEOUT, NULL);
         break;
+    case HTTPRELAY_HEAD:
     case HTTPRELAY_REQUEST:
         if (!r->x.active)
             begin_exchange(r);

@@ -430,6 +430,9 @@ static void check_http_service(struct settings *s, struct service_settings *v, b
         v->forward |= 1u << fields[i];
     v->backend_floor = tls_version_parse(settings_floor_names[v->backend_floor_index]);
     check_inspect_ca(s, v, strict);
+    if (v->relay == RELAY_HTTP && conf_written(s->conf, &v->tls_floor_index))
+        conf_warning(s->conf, &v->tls_floor_index,
+                     "tls-floor: with relay http there is no TLS in the tunnel that could be held to it");
     if (!looks_inside(s, v)) {
         check_http_keys(s, v);
         return;

@@ -147,6 +147,7 @@ WARNED = [  # (what is replaced, by what, the warning): a configuration that can
     (LISTED, "[\"push.example.com:443\"]",
      "11:11: warning: name: mail.example.com:443 is not in background-network-services, so no client can reach it"),
     (LISTED, "[]", "9:32: warning: background-network-services is empty"),
+    ("    connect:", "    relay: http\n    tls-floor: none\n    connect:", "13:16: warning: tls-floor: with relay http "),
     ("CERTS/gateway.crt", "missing.crt", "3:18: warning: "),
     ("CERTS/gateway.key", "missing.key", "4:10: warning: "),
 ]

@@ -240,6 +240,37 @@ def test_a_ping_waits_and_ends_at_the_limit(phone):
     phone.request(command="Ping", detail="the gateway ended the wait at max-heartbeat")
 
 
+def test_what_a_client_sends_while_its_ping_waits_prolongs_nothing(phone):
+    phone = phone(answers=[b"hang"], **{"max-heartbeat": "2s"})
+    phone.send(command="Ping", body=PING)
+    wire.poll(lambda: phone.backend.requests, "the request")
+
+    def drip():  # a byte of the next request at each look; the last ones may meet a connection that is over
+        try:
+            phone.conn.sendall(b"P")
+        except OSError:
+            pass
+        return [e for e in phone.gateway.events if e["event"] == "request" and e.get("command") == "Ping"]
+    wire.poll(drip, "the Ping's end")
+    phone.request(command="Ping", detail="the gateway ended the wait at max-heartbeat")
+
+
+def test_a_head_that_drips_ends(phone):
+    """A later request on a connection has as long for its head as the first one."""
+    phone = phone(timeouts={"request": "2s"})
+    assert phone.ask(body=FOLDER_SYNC).status == 200
+
+    def drip():
+        try:
+            phone.conn.sendall(b"P")
+        except OSError:
+            pass
+        return [e for e in phone.gateway.events if e["event"] == "request" and e["reason"] == "request_timeout"]
+    wire.poll(drip, "the end of a head that drips")
+    phone.request(reason="request_timeout")
+    assert len(phone.backend.requests) == 1
+
+
 def test_a_slow_answer_is_not_waited_for(phone):
     phone = phone(answers=[b"hang"], timeouts={"response": "300ms"})
     answer = phone.ask(body=FOLDER_SYNC)
@@ -313,6 +344,27 @@ def test_what_is_wrong_with_a_mail_servers_tls(make, certs, door, kind, reason):
         answer = read_answer(client.conn)
         assert (answer.status, answer["X-Stagate-Reason"]) == (502, reason)
     client.ended(reason, door=door)
+
+
+def silent(conn, backend):
+    conn.recv()
+    backend.go.wait(wire.DEADLINE)
+
+
+def hangs_up(conn, backend):
+    conn.recv()
+
+
+@pytest.mark.parametrize("server, status, reason", [(silent, 504, "backend_timeout"), (hangs_up, 502, "backend_tls")])
+def test_a_mail_server_that_does_not_shake_hands(make, certs, server, status, reason):
+    backend = make.backend(server)
+    gateway = make.gateway([lab.service(backend, ca=certs.ca_crt)], listeners=[lab.listener(certs, doors=["activesync"])],
+                           timeouts={"handshake": "2s"})
+    ticket, client = gateway.ticket(), gateway.client()
+    client.conn.sendall(f"OPTIONS {PATH} HTTP/1.1\r\nHost: mail.example.com\r\nX-STA-Ticket: {ticket}\r\n\r\n".encode())
+    answer = read_answer(client.conn)
+    assert (answer.status, answer["X-Stagate-Reason"]) == (status, reason)
+    client.ended(reason, door="activesync")
 
 
 @pytest.mark.parametrize("keys", [{"verify": False}, {"backend-tls-floor": "tls1.0"}], ids=str)
