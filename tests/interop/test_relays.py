@@ -37,7 +37,7 @@ class Way:
         if self.relay == "activesync":  # the gateway is the server, under whatever name the client calls the service
             return ["curl", "-sS", "--cacert", self.certs.ca_crt, "--connect-to", f"gateway.example.com:443:{host}:{port}",
                     "-H", f"Host: {HOST}", "-H", f"X-STA-Ticket: {self.ticket}"]
-        return ["curl", "-sS", "--proxytunnel", "--proxy", f"https://{host}:{port}", "--proxy-cacert", self.certs.ca_crt,
+        return ["curl", "-sS", "--suppress-connect-headers", "--proxytunnel", "--proxy", f"https://{host}:{port}", "--proxy-cacert", self.certs.ca_crt,
                 "--proxy-user", f"phone:{self.ticket}", "--cacert", self.certs.ca_crt]
 
     def at(self, query=""):
@@ -185,6 +185,6 @@ def test_what_is_not_activesync(ways, relay):
 def test_a_wrong_password_is_the_servers_to_refuse(ways, relay):
     way = ways(relay)
     ended = run("curl", [*way.options(), "-i", "-X", "OPTIONS", "-u", "alice:wrong", way.at()])
-    assert ended.out.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 200 Connection")) and b"HTTP/1.1 401 " in ended.out, ended
+    assert ended.out.startswith(b"HTTP/1.1 401 "), ended
     assert b"X-Stagate-Reason" not in ended.out
     assert way.request(method="OPTIONS", status=401)["reason"] == "ok"
