@@ -28,10 +28,10 @@ struct http_scratch {
 /* A connection that is looked into. */
 struct http_side {
     struct httprelay *relay;
-    struct hostport target; /* the service */
-    struct tls inner;       /* inspect; ssl NULL: not begun, or none */
-    const char *failed;     /* of the inner TLS, in the call being made; NULL: nothing */
-    char *client;           /* owned: its address, for the log */
+    struct hostport target;   /* the service */
+    struct tls inner;         /* inspect; ssl NULL: not begun, or none */
+    const char *failed;       /* of the inner TLS, in the call being made; NULL: nothing */
+    char *client;             /* owned: its address, for the log */
     uint64_t waiting_ms;      /* since when for the same */
     uint64_t requests;        /* how many were over by then */
     enum httprelay_wait wait; /* for what */

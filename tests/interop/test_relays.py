@@ -37,8 +37,8 @@ class Way:
         if self.relay == "activesync":  # the gateway is the server, under whatever name the client calls the service
             return ["curl", "-sS", "--cacert", self.certs.ca_crt, "--connect-to", f"gateway.example.com:443:{host}:{port}",
                     "-H", f"Host: {HOST}", "-H", f"X-STA-Ticket: {self.ticket}"]
-        return ["curl", "-sS", "--suppress-connect-headers", "--proxytunnel", "--proxy", f"https://{host}:{port}", "--proxy-cacert", self.certs.ca_crt,
-                "--proxy-user", f"phone:{self.ticket}", "--cacert", self.certs.ca_crt]
+        return ["curl", "-sS", "--suppress-connect-headers", "--proxytunnel", "--proxy", f"https://{host}:{port}",
+                "--proxy-cacert", self.certs.ca_crt, "--proxy-user", f"phone:{self.ticket}", "--cacert", self.certs.ca_crt]
 
     def at(self, query=""):
         url = self.url if self.relay != "activesync" else f"https://gateway.example.com{self.path}"
