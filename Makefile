@@ -174,10 +174,10 @@ tsan: ## the tests under ThreadSanitizer
 FUZZ_SECONDS ?= 20
 fuzz: deps-check ## every fuzz target for FUZZ_SECONDS (20)
 	@$(MAKE) --no-print-directory VARIANT=fuzz fuzz-build
-	@for f in $(FUZZ); do mkdir -p build/fuzz/corpus/$$f build/fuzz/artifacts; \
-		echo "fuzz: $$f for $(FUZZ_SECONDS) s"; \
-		build/fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=10 -print_final_stats=0 -verbosity=0 \
-			-artifact_prefix=build/fuzz/artifacts/$$f- build/fuzz/corpus/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
+	@mkdir -p build/fuzz/artifacts $(FUZZ:%=build/fuzz/corpus/%)
+	@printf '%s\n' $(FUZZ:fuzz_%=%) | xargs -P "$$(nproc)" -I {} sh -c 'echo "fuzz: {} for $(FUZZ_SECONDS) s"; \
+		build/fuzz/fuzz/fuzz_{} -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=10 -print_final_stats=0 -verbosity=0 \
+			-artifact_prefix=build/fuzz/artifacts/fuzz_{}- build/fuzz/corpus/fuzz_{} tests/fuzz/corpus/{} || exit 255'
 	@echo "fuzz: $(words $(FUZZ)) targets, nothing found"
 
 .PHONY: fuzz-build

@@ -11,6 +11,8 @@ void *mem_zalloc(size_t size); /* zeroed */
 void *mem_realloc(void *p, size_t size);
 char *mem_strdup(const char *s);            /* NULL stays NULL */
 char *mem_strndup(const char *s, size_t n); /* n bytes of s and a NUL */
+/* As much of src as fits, and a NUL; NULL is "". */
+void mem_copy_text(char *dst, size_t cap, const char *src);
 char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char *mem_vprintf(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
 

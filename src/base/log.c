@@ -113,7 +113,7 @@ static bool fits(const struct log_line *l, const char *key)
 
 static void put_key(struct log_line *l, const char *key)
 {
-    /* room for it was asked of fits(), or there is a line's beginning only */
+    /* fits() has said that there is room */
     size_t len = strlen(key);
     char *p = l->data + l->len;
     if (l->json) {

@@ -49,6 +49,14 @@ char *mem_strdup(const char *s)
     return s ? mem_strndup(s, strlen(s)) : NULL;
 }
 
+void mem_copy_text(char *dst, size_t cap, const char *src)
+{
+    size_t len = src ? strnlen(src, cap - 1) : 0;
+    if (len > 0)
+        memcpy(dst, src, len);
+    dst[len] = '\0';
+}
+
 char *mem_printf(const char *fmt, ...)
 {
     va_list ap;

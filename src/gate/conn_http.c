@@ -121,7 +121,7 @@ static uint64_t limit_ms(const struct conn *c)
     }
 }
 
-/* What ends a wait too early or too late must not be the client's to send. */
+/* Notes when what is waited for becomes something else. */
 static void note_wait(struct conn *c)
 {
     struct http_side *h = c->http;
@@ -133,8 +133,8 @@ static void note_wait(struct conn *c)
     h->waiting_ms = netloop_now_ms(&c->worker->loop);
 }
 
-/* How long nothing has passed; a head that drips, and what a client sends while its Ping waits, do not count.
- */
+/* How long nothing has passed. For a head and for a Ping's answer, how long the wait has been: bytes that
+ * drip must not make it longer. */
 static uint64_t quiet_ms(const struct conn *c)
 {
     const struct http_side *h = c->http;

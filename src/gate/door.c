@@ -115,15 +115,6 @@ static enum door_result feed_socks(struct door *d, const uint8_t *data, size_t l
 
 /* ---- connect ---- */
 
-static void copy_text(char *dst, size_t cap, const char *src)
-{
-    size_t n = strlen(src);
-    if (n >= cap)
-        n = cap - 1;
-    memcpy(dst, src, n);
-    dst[n] = '\0';
-}
-
 static enum door_result connect_ticket(struct door *d, const struct http_head *head)
 {
     size_t count = 0;
@@ -155,7 +146,7 @@ static int on_head(void *owner, const struct http_head *head)
     const char *agent = http_head_field(head, HTTP_NAME_USER_AGENT, NULL);
 
     if (agent != NULL)
-        copy_text(d->agent, sizeof d->agent, agent);
+        mem_copy_text(d->agent, sizeof d->agent, agent);
     if (strcmp(head->method, "CONNECT") != 0) {
         refuse(d, REASON_REQUEST_MALFORMED, "this door takes CONNECT only");
         return ERR_UNSUPPORTED;
@@ -199,14 +190,14 @@ static int on_activesync_head(void *owner, const struct http_head *head)
     d->head_done = true;
     d->is_head = strcmp(head->method, "HEAD") == 0;
     if (agent != NULL)
-        copy_text(d->agent, sizeof d->agent, agent);
+        mem_copy_text(d->agent, sizeof d->agent, agent);
     if (host != NULL) {
         size_t len = http_host_name_len(host);
         if (hostport_parse_host(&called, host, len, &why) < 0) {
             refuse(d, REASON_REQUEST_MALFORMED, "Host is no host name");
             return ERR_SYNTAX;
         }
-        copy_text(d->host, sizeof d->host, called.host);
+        mem_copy_text(d->host, sizeof d->host, called.host);
     }
     activesync_ticket(d, head);
     return ERR_UNSUPPORTED; /* this reader has done its work */

@@ -141,10 +141,7 @@ static void note_request(struct httprelay *r, const struct http_head *h)
 {
     struct exchange *x = &r->x;
     const char *agent = http_head_field(h, HTTP_NAME_USER_AGENT, NULL);
-    size_t len = strlen(h->method);
-    len = len < sizeof x->method ? len : sizeof x->method - 1;
-    memcpy(x->method, h->method, len);
-    x->method[len] = '\0';
+    mem_copy_text(x->method, sizeof x->method, h->method);
     x->path = mem_strndup(h->target, strcspn(h->target, "?"));
     x->agent = agent != NULL ? mem_strdup(agent) : NULL;
 }
@@ -308,13 +305,17 @@ static void put(struct buf *to, const char *name, const char *value)
     to->len += n + v + 4;
 }
 
+static void put_number(struct buf *to, int64_t n)
+{
+    char text[DECIMAL_TEXT];
+    buf_append(to, text, decimal_put(text, n));
+}
+
 /* The last of the fields. */
 static void put_length(struct buf *to, int64_t length)
 {
-    char text[DECIMAL_TEXT];
-    size_t len = decimal_put(text, length);
     buf_append_str(to, "Content-Length: ");
-    buf_append(to, text, len);
+    put_number(to, length);
     buf_append_str(to, "\r\n\r\n");
 }
 
@@ -325,8 +326,10 @@ static void put_host(struct httprelay *r, struct buf *to)
     buf_append_str(to, open);
     buf_append_str(to, r->target.host);
     buf_append_str(to, close);
-    if (r->target.port != (r->o.plain_backend ? 80 : 443))
-        buf_printf(to, ":%u", r->target.port);
+    if (r->target.port != (r->o.plain_backend ? 80 : 443)) {
+        buf_append_str(to, ":");
+        put_number(to, r->target.port);
+    }
     buf_append_str(to, "\r\n");
 }
 
@@ -446,10 +449,9 @@ static void put_versions(struct httprelay *r, const struct http_field *f, struct
 void httprelay_write_answer(struct httprelay *r, const struct http_head *h, int64_t length, struct buf *to)
 {
     bool named = has_connection(h), limits = easrules_limits_versions(r->o.service);
-    const char digits[] = {(char)('0' + h->status / 100), (char)('0' + h->status / 10 % 10),
-                           (char)('0' + h->status % 10), ' '};
     buf_append_str(to, "HTTP/1.1 ");
-    buf_append(to, digits, sizeof digits);
+    put_number(to, h->status);
+    buf_append_str(to, " ");
     buf_append_str(to, http_status_text(h->status));
     buf_append_str(to, "\r\n");
     for (size_t i = 0; i < h->field_count; i++) {

@@ -258,11 +258,6 @@ static void handle(struct peer *p)
     }
 }
 
-static void copy_text(char *dst, size_t cap, const char *src)
-{
-    snprintf(dst, cap, "%s", src ? src : "");
-}
-
 static int on_head(void *owner, const struct http_head *h)
 {
     struct peer *p = owner;
@@ -277,8 +272,8 @@ static int on_head(void *owner, const struct http_head *h)
     p->expects = expect != NULL && strcasecmp(expect, "100-continue") == 0;
     size_t n = strcspn(h->target, "?");
     snprintf(p->path, sizeof p->path, "%.*s", (int)(n < TEXT_MAX ? n : TEXT_MAX), h->target);
-    copy_text(p->query, sizeof p->query, h->target[n] == '?' ? h->target + n + 1 : "");
-    copy_text(p->version, sizeof p->version, http_head_field(h, HTTP_NAME_MS_AS_PROTOCOL_VERSION, NULL));
+    mem_copy_text(p->query, sizeof p->query, h->target[n] == '?' ? h->target + n + 1 : "");
+    mem_copy_text(p->version, sizeof p->version, http_head_field(h, HTTP_NAME_MS_AS_PROTOCOL_VERSION, NULL));
     query_value(p->query, "Cmd", p->command, sizeof p->command);
     query_value(p->query, "DeviceId", p->device, sizeof p->device);
     p->user[0] = '\0';

@@ -276,7 +276,9 @@ enum tls_result tls_write(struct tls *t, const uint8_t *data, size_t len)
         }
         done += wrote;
     }
-    if (ticket) /* the ticket has set up a buffer to read with, which would stay until something comes */
+    /* The ticket has set up a buffer to read with, which would stay until something comes. OpenSSL leaves one
+     * with input in it alone (since 3.0.14: CVE-2024-4741). */
+    if (ticket)
         SSL_free_buffers(t->ssl);
     return TLS_OK;
 }

@@ -382,6 +382,37 @@ def test_a_mail_servers_tls_that_is_taken_all_the_same(make, certs, keys):
     assert phone.client.ended("ok")["backend_tls"]["version"] == ("tls1.1" if old else "tls1.3")
 
 
+def leaves(conn, backend):
+    """Shakes hands, and ends as soon as it is told."""
+    backend.go.wait(wire.DEADLINE)
+
+
+def test_a_mail_server_that_leaves_before_the_inner_handshake(make, certs):
+    backend = make.backend(leaves, context=wire.server_context(certs.mail_crt, certs.mail_key))
+    service = lab.service(backend, ca=certs.ca_crt, relay="inspect")
+    service["inspect-ca"] = {"certificate": certs.inspect_ca_crt, "key": certs.inspect_ca_key}
+    gateway = make.gateway([service], listeners=[lab.listener(certs, doors=["connect"])])
+    client = gateway.client()
+    assert client.connect(lab.MAIL, wire.basic(gateway.ticket())).status == 200
+    backend.go.set()
+    assert client.conn.recv_all() == b""
+    assert client.ended("backend_gone")["detail"] == "before the inner handshake was done"
+
+
+def test_only_what_was_refused_is_logged(make, certs):
+    backend = make.backend(mail_server, context=wire.server_context(certs.mail_crt, certs.mail_key))
+    backend.requests, backend.answers = [], []
+    gateway = make.gateway([lab.service(backend, ca=certs.ca_crt)], listeners=[lab.listener(certs, doors=["activesync"])],
+                           log={"format": "json", "requests": "refused"})
+    phone = Phone(gateway, "activesync", backend, certs)
+    assert phone.ask(body=FOLDER_SYNC).status == 200
+    assert phone.ask(path="/owa", command=None, method="GET").status == 403
+    assert phone.ask(body=FOLDER_SYNC).status == 200
+    phone.client.close()
+    assert phone.client.ended("ok")["requests"] == 3
+    assert [e["reason"] for e in gateway.events if e["event"] == "request"] == ["not_activesync"]
+
+
 def test_a_second_address(make, certs):
     backend = make.backend(backends.echo)
     with socket.create_server(("127.0.0.1", 0)) as gone:
