@@ -8,6 +8,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import backends  # noqa: E402
 import lab  # noqa: E402
+import phones  # noqa: E402
+import wire  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +20,6 @@ def certs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def mail_context(certs):
     """The mail server's TLS."""
-    import wire
     return wire.server_context(certs.mail_crt, certs.mail_key)
 
 
@@ -69,6 +70,26 @@ def make_shared(tmp_path_factory, certs):
     making = Making(tmp_path_factory.mktemp("shared"), certs)
     yield making
     making.end()
+
+
+@pytest.fixture(params=phones.RELAYS)
+def phone(request, make, certs):
+    """Dials a phone by each of the relays in turn: phone(answers=..., timeouts=..., the service's keys)."""
+    def dial(answers=(), timeouts=None, server=phones.mail_server, admin=None, **keys):
+        context = wire.server_context(certs.mail_crt, certs.mail_key)
+        backend = make.backend(server, context=context)
+        backend.answers, backend.requests = list(answers), []
+        relay = request.param
+        service = lab.service(backend, ca=certs.ca_crt, **keys)
+        if relay != "activesync":
+            service["relay"] = relay
+        if relay == "inspect":
+            service["inspect-ca"] = {"certificate": certs.inspect_ca_crt, "key": certs.inspect_ca_key}
+        doors = ["activesync"] if relay == "activesync" else ["connect"]
+        sections = {"admin": admin} if admin else {}
+        gateway = make.gateway([service], listeners=[lab.listener(certs, doors=doors)], timeouts=dict(timeouts or {}), **sections)
+        return phones.Phone(gateway, relay, backend, certs)
+    return dial
 
 
 @pytest.hookimpl(hookwrapper=True)
