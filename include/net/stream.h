@@ -10,7 +10,8 @@
  * (queue empty again) starts it.
  *  - on_eof comes once: the peer will send nothing more, writing goes on. clean is false when TLS ended
  * without close_notify.
- *  - on_error comes at most once and ends the stream but for stream_close; what is queued is lost.
+ *  - on_error comes at most once and ends the stream but for stream_close; what is queued is lost. Where a
+ * write finds the peer gone while the owner reads, what the peer had sent before comes first.
  *  - stream_close may be called at any time, any number of times; on_closed comes exactly once, and nothing
  * after it.
  *
@@ -74,6 +75,7 @@ struct stream {
     uint64_t bytes_out;
     const char *detail; /* of the failure, constant */
     int failure;        /* 0, or what on_error will tell or has told */
+    int unsendable;     /* 0, or the failure of a write, to be told behind what can still be read */
     uint8_t phase;      /* enum stream_phase */
     uint8_t shutting;   /* enum stream_progress: our end-of-file */
     bool reading;       /* the owner wants data */

@@ -42,6 +42,17 @@ static void fail(struct stream *s, int code, const char *detail)
     deferred_schedule(s->loop, &s->later);
 }
 
+/* A write met a peer that is gone. What it had said before can still be read, such as the answer of a server
+ * that does not want to hear all of the request: the failure is told behind that. */
+static void fail_to_send(struct stream *s, int code)
+{
+    bool gone = code == UV_ECONNRESET || code == UV_EPIPE;
+    if (gone && s->phase == STREAM_OPEN && s->reading && s->armed && !s->eof_seen)
+        s->unsendable = code;
+    else
+        fail(s, code, err_text(code));
+}
+
 static void on_handle_closed(uv_handle_t *handle)
 {
     struct stream *s = handle->data;
@@ -80,7 +91,8 @@ static void on_written(uv_write_t *req, int status)
     if (s->phase == STREAM_CLOSING)
         return;
     if (status < 0) {
-        fail(s, status, err_text(status));
+        buf_deinit(&s->pending);
+        fail_to_send(s, status);
         return;
     }
     if (s->pending.len > 0) {
@@ -112,7 +124,7 @@ static void on_written(uv_write_t *req, int status)
 /* Sends bytes as they are: what the kernel does not take at once is copied and queued. */
 static void send_bytes(struct stream *s, const uint8_t *data, size_t len)
 {
-    if (len == 0 || s->failure != 0)
+    if (len == 0 || s->failure != 0 || s->unsendable != 0)
         return;
     if (s->flight != NULL) {
         int rc = buf_append(&s->pending, data, len);
@@ -126,7 +138,7 @@ static void send_bytes(struct stream *s, const uint8_t *data, size_t len)
     if (n == UV_EAGAIN)
         n = 0;
     if (n < 0) {
-        fail(s, n, err_text(n));
+        fail_to_send(s, n);
         return;
     }
     if ((size_t)n == len)
@@ -246,6 +258,10 @@ static void tell_eof(struct stream *s, bool clean)
 {
     if (s->eof_seen)
         return;
+    if (s->unsendable != 0) { /* a reset that a write has met first is read as an end-of-file: it is none */
+        fail(s, s->unsendable, err_text(s->unsendable));
+        return;
+    }
     s->eof_seen = true;
     s->events->on_eof(s, clean);
 }
@@ -412,7 +428,6 @@ static void on_read(uv_stream_t *handle, ssize_t nread, const uv_buf_t *b)
 {
     struct stream *s = handle->data;
 
-    /* a reset that a write has met first is read as an end-of-file: it is none */
     if (s->phase == STREAM_CLOSING || s->failure != 0 || nread == 0)
         return;
     if (nread == UV_ENOBUFS) {

@@ -37,6 +37,7 @@ class Backend:
                 sock, _ = self._sock.accept()
             except OSError:
                 return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as mail servers do
             tcp = wire.Tcp(sock)
             self.accepted.append(tcp)
             thread = threading.Thread(target=self._serve, args=(tcp,), daemon=True)

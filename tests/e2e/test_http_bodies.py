@@ -222,13 +222,15 @@ def test_a_server_that_does_not_read_holds_back_the_client(phone):
 # ---- answers and ends before their time --------------------------------------------------------------------------
 
 def refuses_early(conn, backend):
-    """413 as soon as the head is there; takes the rest of the body all the same."""
+    """413 as soon as the head is there; leaves where it is told to, else takes the rest of the body."""
     while True:
         try:
             _, fields = read_head(conn)
         except AssertionError:
             return
         conn.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno\n")
+        if backend.answers:
+            return
         backend.sent += sum(len(data) for data in body_of(conn, fields))
 
 
@@ -242,6 +244,17 @@ def test_an_answer_before_the_body_is_there(phone):
             phone.conn.sendall(piece)
         wire.poll(lambda: phone.backend.sent == 2 * MB * n, "the rest of the body")
         assert phone.request()["status"] == 413
+
+
+def test_an_answer_before_the_body_and_the_end(phone):
+    """The server's end is a reset, since bytes are left unread: what it had said before counts."""
+    phone = phone(server=refuses_early, answers=["and leaves"])
+    phone.send(fields=Mail.fields(BIG), **Mail.keys)
+    phone.conn.sendall(PIECE)
+    answer = read_answer(phone.conn)
+    assert (answer.status, answer.body) == (413, b"no\n")
+    assert phone.conn.ends() == b""
+    assert phone.request()["status"] == 413
 
 
 def test_an_answer_that_ends_early(phone):
