@@ -132,9 +132,11 @@ struct eas_heartbeat *eas_heartbeat_new(void);
 void eas_heartbeat_free(struct eas_heartbeat *h); /* NULL is fine */
 void eas_heartbeat_feed(struct eas_heartbeat *h, const uint8_t *data, size_t len);
 unsigned eas_heartbeat_seconds(const struct eas_heartbeat *h); /* 0: not told (yet) */
+bool eas_heartbeat_in_minutes(const struct eas_heartbeat *h);  /* it was told by Wait */
 
 /* Appends a document of the command's root with nothing but a Status, and where `limit` is not 0 what that
- * status tells: Ping with Status 5 its HeartbeatInterval, Sync with Status 14 its Limit. ERR_UNSUPPORTED for
+ * status tells: Ping with Status 5 its HeartbeatInterval, Sync with Status 14 its Limit (in the
+ * unit of the request). ERR_UNSUPPORTED for
  * commands that have no such document (GetAttachment, unknown ones), ERR_TOO_BIG if it does not fit: then
  * nothing was appended. */
 int eas_write_status(struct buf *out, unsigned command, unsigned status, unsigned limit);

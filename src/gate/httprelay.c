@@ -145,6 +145,13 @@ static bool answer_in_wbxml(struct httprelay *r, unsigned status, unsigned limit
     return made;
 }
 
+/* A Sync that has waited its time out. */
+static void answer_no_changes(struct httprelay *r)
+{
+    r->x.status = 200;
+    buf_append_str(r->out->client, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+}
+
 /* Answers in the mail server's place; what the request still brings goes nowhere. */
 static void refuse(struct httprelay *r, enum reason reason, const char *detail, unsigned status)
 {
@@ -325,6 +332,8 @@ static void note_heartbeat(struct httprelay *r)
     }
     r->x.heartbeat_s = eas_heartbeat_seconds(r->heartbeat);
     *last = r->x.heartbeat_s;
+    if (r->x.query.command == EAS_SYNC)
+        r->sync_in_minutes = eas_heartbeat_in_minutes(r->heartbeat);
     r->may_hang |= r->x.heartbeat_s > 0;
     eas_heartbeat_free(r->heartbeat);
     r->heartbeat = NULL;
@@ -454,7 +463,11 @@ static bool end_wait(struct httprelay *r)
     unsigned limit = (unsigned)(r->o.service->max_heartbeat_ms / 1000);
     bool ping = r->x.query.command == EAS_PING;
     r->close_after = true;
-    if (!answer_in_wbxml(r, ping ? 5 : 14, limit))
+    if (!ping && r->sync_in_minutes)
+        limit /= 60;
+    if (limit == 0)
+        answer_no_changes(r); /* less than the minute that is the least a client can ask for */
+    else if (!answer_in_wbxml(r, ping ? 5 : 14, limit))
         return false;
     r->response = SIDE_DONE;
     r->x.detail = "the gateway ended the wait at max-heartbeat";

@@ -25,6 +25,7 @@ struct httprelay {
     struct eas_root root;
     struct eas_heartbeat *heartbeat;   /* owned; while a body that may tell one passes */
     unsigned last_ping_s, last_sync_s; /* an empty body means "as before" */
+    bool sync_in_minutes;              /* last_sync_s was told by Wait */
     uint8_t request;                   /* enum side */
     uint8_t response;
     bool in_head;          /* a part of a head has come */

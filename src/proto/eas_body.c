@@ -168,6 +168,7 @@ static const struct wbxml_limits limits = {.depth = WBXML_DEPTH_MAX, .item = 655
 struct eas_heartbeat {
     struct wbxml_reader reader;
     unsigned seconds;
+    bool in_minutes; /* what `seconds` was told as */
     uint16_t root;
     unsigned depth;  /* elements open */
     unsigned unit;   /* seconds in one of the number being read; 0: none is */
@@ -232,8 +233,10 @@ static int on_close(void *owner, uint16_t tag)
     if (seconds > HEARTBEAT_MAX)
         seconds = HEARTBEAT_MAX;
     /* Told twice or in both ways: whichever the server takes, it does not hold the request for longer. */
-    if (h->digits && !h->other && seconds > h->seconds)
+    if (h->digits && !h->other && seconds > h->seconds) {
         h->seconds = seconds;
+        h->in_minutes = h->unit == 60;
+    }
     h->unit = 0;
     return 0;
 }
@@ -253,11 +256,18 @@ void eas_heartbeat_free(struct eas_heartbeat *h)
 
 void eas_heartbeat_feed(struct eas_heartbeat *h, const uint8_t *data, size_t len)
 {
-    if (len > 0 && wbxml_reader_feed(&h->reader, data, len) == ERR_SYNTAX)
+    if (len > 0 && wbxml_reader_feed(&h->reader, data, len) == ERR_SYNTAX) {
         h->seconds = 0;
+        h->in_minutes = false;
+    }
 }
 
 unsigned eas_heartbeat_seconds(const struct eas_heartbeat *h)
 {
     return h->seconds;
+}
+
+bool eas_heartbeat_in_minutes(const struct eas_heartbeat *h)
+{
+    return h->in_minutes;
 }

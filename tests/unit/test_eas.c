@@ -619,6 +619,7 @@ static unsigned read_heartbeat(const struct buf *doc, size_t cut, size_t step)
         free(piece);
     }
     unsigned seconds = eas_heartbeat_seconds(h);
+    ck_assert(seconds != 0 || !eas_heartbeat_in_minutes(h));
     eas_heartbeat_free(h);
     return seconds;
 }

@@ -552,15 +552,20 @@ END_TEST
 #define PING(seconds)                                                                                        \
     "\x03\x01\x6a\x00\x00\x0d\x45\x48\x03" seconds "\x00\x01\x01" /* HeartbeatInterval alone */
 
-static void ask_ping(struct fixture *f, const char *body, size_t len)
+static void ask_to_wait(struct fixture *f, const char *command, const char *body, size_t len)
 {
     char head[256];
     snprintf(head, sizeof head,
-             "POST " PATH "?Cmd=Ping&DeviceId=a HTTP/1.1\r\n" HOST TYPE
+             "POST " PATH "?Cmd=%s&DeviceId=a HTTP/1.1\r\n" HOST TYPE
              "MS-ASProtocolVersion: 14.1\r\nContent-Length: %zu\r\n\r\n",
-             len);
+             command, len);
     feed(f, true, head, strlen(head), 999);
     feed(f, true, body, len, 0);
+}
+
+static void ask_ping(struct fixture *f, const char *body, size_t len)
+{
+    ask_to_wait(f, "Ping", body, len);
 }
 
 START_TEST(a_ping_has_its_heartbeat)
@@ -611,6 +616,63 @@ START_TEST(a_wait_that_is_too_long)
 }
 END_TEST
 
+/* A Sync's limit is in the unit it asked in: HeartbeatInterval counts seconds, Wait minutes. */
+#define SYNC(told)         "\x03\x01\x6a\x00\x45" told "\x01"
+#define IN_SECONDS(number) "\x69\x03" number "\x00\x01"
+#define IN_MINUTES(number) "\x64\x03" number "\x00\x01"
+#define SYNC_LIMIT(number)                                                                                   \
+    SYNC("\x4e\x03"                                                                                          \
+         "14\x00\x01\x65\x03" number "\x00\x01")
+
+#define BOTH(body, told) body, told, sizeof(body) - 1, sizeof(told) - 1
+
+static const struct {
+    const char *body, *told; /* "": a Sync with an empty body, an answer without one */
+    size_t body_len, told_len;
+    int64_t limit_ms;
+} long_syncs[] = {
+    {BOTH(SYNC(IN_SECONDS("151")), SYNC_LIMIT("150")), 150000},
+    {BOTH(SYNC(IN_MINUTES("3")), SYNC_LIMIT("2")), 150000},
+    {BOTH(SYNC(IN_MINUTES("2") IN_SECONDS("160")), SYNC_LIMIT("150")), 150000},
+    {BOTH(SYNC(IN_SECONDS("160") IN_MINUTES("3")), SYNC_LIMIT("2")), 150000},
+    /* no number of minutes is short enough: it ends as one whose time is out */
+    {BOTH(SYNC(IN_MINUTES("1")), ""), 59000},
+    {BOTH(SYNC(IN_SECONDS("60")), SYNC_LIMIT("59")), 59000},
+    {BOTH("", SYNC_LIMIT("150")), 150000},
+};
+
+START_TEST(a_sync_that_is_too_long)
+{
+    struct service_settings limited = beats;
+    limited.max_heartbeat_ms = long_syncs[_i].limit_ms;
+    for (int again = 0; again < 2; again++) { /* then with an empty body, which means the same */
+        struct fixture f;
+        fixture_open(&f, &limited, false);
+        ask_to_wait(&f, "Sync", long_syncs[_i].body, long_syncs[_i].body_len);
+        if (again) {
+            feed(&f, false, TEXT(OK "Content-Length: 0\r\n\r\n"), 99);
+            ask_ping(&f, TEXT(PING("9")));
+            feed(&f, false, TEXT(OK "Content-Length: 0\r\n\r\n"), 99);
+            buf_consume(&f.client, f.client.len);
+            ask_to_wait(&f, "Sync", NOTHING);
+        }
+        ck_assert_uint_eq(httprelay_beat_ms(f.relay), (uint64_t)limited.max_heartbeat_ms);
+        httprelay_late(f.relay, &f.out);
+        char end[96];
+        int head = snprintf(end, sizeof end, "Content-Length: %zu\r\nConnection: close\r\n\r\n",
+                            long_syncs[_i].told_len);
+        memcpy(end + head, long_syncs[_i].told, long_syncs[_i].told_len);
+        size_t len = (size_t)head + long_syncs[_i].told_len;
+        ck_assert(begins(&f.client, OK) && f.client.len > len);
+        ck_assert_mem_eq(f.client.data + f.client.len - len, end, len);
+        enum reason reason;
+        const char *detail;
+        ck_assert(httprelay_is_over(f.relay, &reason, &detail) && httprelay_has_dropped_backend(f.relay));
+        fixture_close(&f);
+    }
+}
+END_TEST
+
 START_TEST(a_sign_in_page_is_no_answer)
 {
     struct fixture f;
@@ -643,6 +705,7 @@ int main(void)
     tcase_add_loop_test(tc, the_mail_server_ends, 0, COUNT(cut));
     tcase_add_test(tc, a_ping_has_its_heartbeat);
     tcase_add_test(tc, a_wait_that_is_too_long);
+    tcase_add_loop_test(tc, a_sync_that_is_too_long, 0, (int)COUNT(long_syncs));
     tcase_add_test(tc, a_sign_in_page_is_no_answer);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
