@@ -7,6 +7,7 @@ PREFIX  ?= /usr/local
 BUILD   := build/$(VARIANT)
 VERSION := 0.1.0
 PY      := /usr/bin/python3
+E2E_JOBS ?= 4 # end-to-end tests at once: they mostly wait, also on two cores
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -19,7 +20,8 @@ endif
 # ---- what Debian has to provide -------------------------------------------------------------------------
 DEPS_BUILD   := gcc libc6-dev make pkg-config libuv1-dev libssl-dev libhttp-parser-dev libyaml-dev liblmdb-dev \
                 libexpat1-dev libjansson-dev libhiredis-dev libldap-dev libcrypt-dev
-DEPS_TEST    := check openssl curl python3 python3-pytest python3-yaml python3-cryptography redis-server slapd ldap-utils
+DEPS_TEST    := check openssl curl python3 python3-pytest python3-pytest-xdist python3-yaml python3-cryptography \
+                redis-server slapd ldap-utils
 DEPS_CHECK   := clang clang-format libclang-rt-14-dev cppcheck shellcheck gcovr
 DEPS_INTEROP := sogo sogo-activesync dovecot-imapd dovecot-lmtpd nginx-light memcached postgresql-15 \
                 openssl curl wget socat chromium libnss3-tools python3 python3-pytest python3-urllib3 \
@@ -160,7 +162,7 @@ fuzz-replay: deps-build $(FUZZ:%=$(BUILD)/replay/%)
 	@for f in $(FUZZ); do $(BUILD)/replay/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
 
 e2e: all certs
-	@STAGATE_BIN=$(abspath $(BUILD)) $(PY) -m pytest -q -p no:cacheprovider tests/e2e $(PYTEST)
+	@STAGATE_BIN=$(abspath $(BUILD)) $(PY) -m pytest -q -p no:cacheprovider -n $(E2E_JOBS) --dist loadfile tests/e2e $(PYTEST)
 
 check: deps-check lint asan tsan fuzz ## the slower checks: lint, sanitizers, a short fuzz run
 

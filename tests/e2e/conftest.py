@@ -101,16 +101,33 @@ def pytest_runtest_makereport(item, call):
             report.sections.append((f"log of gateway {i} ({gateway.path})", "\n".join(gateway.lines[-200:])))
 
 
-def pytest_collection_modifyitems(config, items):
-    """Tests marked `last` look back at what all others did: they come last, and only when all others ran."""
-    last = [item for item in items if item.get_closest_marker("last")]
-    items[:] = [item for item in items if item not in last] + last
-    files = {path.name for path in pathlib.Path(__file__).parent.glob("test_*.py")}
-    narrowed = config.option.keyword or config.option.markexpr or any("::" in arg for arg in config.args)
-    if narrowed or {item.path.name for item in items} < files:
-        for item in last:
-            item.add_marker(pytest.mark.skip(reason="looks back at the whole suite, which was not run"))
+# ---- every reason has to be seen by a test: looked at when all is over, across the processes of pytest-xdist ----
+
+def unseen_reasons():
+    """What is wrong with the table of reasons, a line each."""
+    table = set(lab.reasons_table())
+    return ([f"no test has seen {reason} in a log line" for reason in sorted(table - lab.reasons_seen - set(lab.UNPROVOKED))]
+            + [f"{reason} can be provoked now: off the list with it" for reason in sorted(lab.reasons_seen & set(lab.UNPROVOKED))]
+            + [f"{reason} is no reason" for reason in sorted(set(lab.UNPROVOKED) - table)])
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "last: runs behind all other tests")
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    lab.reasons_seen.update(getattr(node, "workeroutput", {}).get("reasons", ()))
+
+
+def pytest_sessionfinish(session, exitstatus):
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["reasons"] = sorted(lab.reasons_seen)
+        return
+    whole = [pathlib.Path(arg).resolve() for arg in config.args] == [pathlib.Path(__file__).resolve().parent]
+    if whole and exitstatus == 0 and not config.option.keyword and not config.option.markexpr and not config.option.collectonly:
+        config.reasons_failed = unseen_reasons()
+        if config.reasons_failed:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in getattr(config, "reasons_failed", ()):
+        terminalreporter.write_line(f"FAILED the table of reasons: {line}", red=True)
