@@ -25,6 +25,8 @@
 
 const char *wbxml_tag_name(uint16_t tag);   /* "FolderSync"; NULL if MS-ASWBXML has none there */
 const char *wbxml_page_name(unsigned page); /* "FolderHierarchy"; NULL likewise */
+/* Whether MS-ASWBXML has the tag in that protocol version (times ten: 25, 120, 121, 140, 141, 160, 161). */
+bool wbxml_tag_is_in(uint16_t tag, unsigned version);
 
 /* ---- reader ---- */
 

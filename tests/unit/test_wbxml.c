@@ -419,10 +419,26 @@ START_TEST(test_names)
     for (unsigned tag = 0; tag <= UINT16_MAX; tag++)
         named += wbxml_tag_name((uint16_t)tag) != NULL;
     ck_assert_uint_eq(named, in_file);
-    ck_assert_uint_ge(named, 581);
+    ck_assert_uint_ge(named, 617);
     ck_assert_ptr_null(wbxml_page_name(3));
     ck_assert_ptr_null(wbxml_page_name(26));
     ck_assert_ptr_null(wbxml_page_name(256));
+}
+END_TEST
+
+START_TEST(test_versions_of_tags)
+{
+    static const unsigned versions[] = {25, 120, 121, 140, 141, 160, 161};
+    for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++) {
+        unsigned v = versions[i];
+        ck_assert(wbxml_tag_is_in(WBXML_AIRSYNC_SYNC, v));
+        ck_assert_int_eq(wbxml_tag_is_in(WBXML_EMAIL_BODY, v), v == 25);
+        ck_assert_int_eq(wbxml_tag_is_in(WBXML_AIRSYNCBASE_BODY, v), v >= 120);
+        ck_assert_int_eq(wbxml_tag_is_in(WBXML_EMAIL2_CONVERSATIONID, v), v >= 140);
+        ck_assert_int_eq(wbxml_tag_is_in(WBXML_FIND_FIND, v), v == 161);
+    }
+    ck_assert(!wbxml_tag_is_in(WBXML_AIRSYNC_SYNC, 0) && !wbxml_tag_is_in(WBXML_AIRSYNC_SYNC, 24));
+    ck_assert(!wbxml_tag_is_in(0x0004, 141) && !wbxml_tag_is_in(0xffff, 141));
 }
 END_TEST
 
@@ -654,6 +670,7 @@ int main(void)
     tcase_add_test(t, test_limits);
     tcase_add_test(t, test_stop);
     tcase_add_test(t, test_names);
+    tcase_add_test(t, test_versions_of_tags);
     tcase_add_test(t, test_generated);
     tcase_add_test(t, test_tree);
     tcase_add_test(t, test_runs);
