@@ -93,7 +93,8 @@ def source(pages):
         "    unsigned bit = 0;",
         "    while (bit < sizeof versions && versions[bit] != version)",
         "        bit++;",
-        "    return wbxml_tag_name(tag) != NULL && (pages[WBXML_PAGE(tag)].tags[WBXML_TOKEN(tag)].versions >> bit & 1) != 0;",
+        "    return wbxml_tag_name(tag) != NULL &&",
+        "           (pages[WBXML_PAGE(tag)].tags[WBXML_TOKEN(tag)].versions >> bit & 1) != 0;",
         "}",
         "",
     ]
