@@ -106,11 +106,12 @@ void conn_end(struct conn *c, enum reason r, const char *detail)
     note_reason(c, r, detail);
     conn_http_free(c, r, detail);
     conn_enter(c, CONN_CLOSING);
-    story_log(c);
+    /* counted first: who has read the log line finds it counted */
     struct worker_counters *n = &c->worker->counters;
     atomic_fetch_add_explicit(&n->ended[c->story.injected][c->reason], 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&n->bytes_up, c->backend.bytes_out, memory_order_relaxed);
     atomic_fetch_add_explicit(&n->bytes_down, c->backend.bytes_in, memory_order_relaxed);
+    story_log(c);
     list_remove(&c->link);
     tunnels_remove(c->worker->tunnels, c);
     request_free(c->request);

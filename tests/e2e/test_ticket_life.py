@@ -84,7 +84,7 @@ def test_drain_has_an_end(make, backend):
 
 
 def test_a_tunnel_that_ends_while_it_drains(make, backend):
-    gateway = living(make, backend, {"on-expiry": "drain"}, timeouts={"linger": "1h", "drain": "1h"})
+    gateway = living(make, backend, {"on-expiry": "drain"}, timeouts={"linger": "1h", "drain": "3h"})
     ticket = issue(gateway, "alice", lifetime="1h")["ticket"]
     tunnels = gateway.tunnels(ticket, 2)
     jump(gateway, "2h")
