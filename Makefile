@@ -19,7 +19,7 @@ endif
 
 # ---- what Debian has to provide -------------------------------------------------------------------------
 DEPS_BUILD   := gcc libc6-dev make pkg-config libuv1-dev libssl-dev libhttp-parser-dev libyaml-dev liblmdb-dev \
-                libexpat1-dev libjansson-dev libhiredis-dev libldap-dev libcrypt-dev
+                libexpat1-dev libjansson-dev libhiredis-dev libldap-dev libcrypt-dev libgmime-3.0-dev
 DEPS_TEST    := check openssl curl python3 python3-pytest python3-pytest-xdist python3-yaml python3-cryptography \
                 redis-server slapd ldap-utils
 DEPS_CHECK   := clang clang-format libclang-rt-14-dev cppcheck shellcheck gcovr
@@ -54,6 +54,10 @@ CPPFLAGS += -Iinclude -D_GNU_SOURCE -DSTAGATE_VERSION='"$(VERSION)"'
 CFLAGS_  := -std=c11 -g $(WARN)
 LDFLAGS_ := -pie -Wl,-z,relro,-z,now
 LDLIBS_  := -luv -lssl -lcrypto -lhttp_parser -lyaml -llmdb -lexpat -ljansson -lhiredis -lldap -llber -lcrypt -lpthread
+
+# mailsim alone reads messages
+CPPFLAGS_mailsim = $(shell pkg-config --cflags gmime-3.0)
+LDLIBS_mailsim   = $(shell pkg-config --libs gmime-3.0)
 
 ifeq ($(VARIANT),release)
 CFLAGS_  += -O2 $(HARDEN) -D_FORTIFY_SOURCE=2
@@ -94,7 +98,7 @@ all: deps-build $(BINS) ## build the programs
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS_) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(if $(findstring src/mailsim/mail.,$<),$(CPPFLAGS_mailsim)) $(CFLAGS_) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
@@ -102,7 +106,7 @@ $(LIB): $(LIB_OBJ)
 
 define program_rule
 $(BUILD)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/$(1)/*.c)) $(LIB)
-	$(CC) $(LDFLAGS_) $(LDFLAGS) -o $$@ $$^ $(LDLIBS_)
+	$(CC) $(LDFLAGS_) $(LDFLAGS) -o $$@ $$^ $(LDLIBS_) $$(LDLIBS_$(1))
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 

@@ -18,7 +18,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/mem.h"
-#include "base/utf8.h"
+#include "base/htpasswd.h"
 #include "net/mailbox.h"
 #include "signin_impl.h"
 
@@ -69,20 +69,6 @@ void signin_job_end(struct signin_job *job, enum signin_result result, const cha
     vsnprintf(job->detail, sizeof job->detail, fmt, ap);
     va_end(ap);
     job->result = result;
-}
-
-bool signin_name_valid(const char *name, size_t len)
-{
-    if (len == 0 || len > SIGNIN_TEXT_MAX)
-        return false;
-    for (size_t i = 0; i < len;) {
-        uint32_t point;
-        size_t n = utf8_decode(name + i, len - i, &point);
-        if (n == 0 || point < 0x20 || (point >= 0x7f && point < 0xa0))
-            return false;
-        i += n;
-    }
-    return true;
 }
 
 /* ---- the threads ---- */
@@ -294,7 +280,7 @@ struct signin_request *signin_check(struct signin_client *c, const char *user, c
     assert(!c->closing);
     size_t user_len = strnlen(user, SIGNIN_TEXT_MAX + 1);
     size_t password_len = strnlen(password, SIGNIN_TEXT_MAX + 1);
-    bool fits = signin_name_valid(user, user_len) && password_len <= SIGNIN_TEXT_MAX;
+    bool fits = htpasswd_name_valid(user, user_len) && password_len <= SIGNIN_TEXT_MAX;
     struct signin_request *r = request_new(c, fits ? user : "", fits ? password : "", cb, owner);
     c->open++;
     if (fits && submit(c->signin, r))

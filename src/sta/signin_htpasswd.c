@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "signin_impl.h"
-#include "sta/htpasswd.h"
+#include "base/htpasswd.h"
 
 /* A file as young as this may change again without its times telling. */
 #define YOUNG_MS 1000

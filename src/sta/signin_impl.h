@@ -15,7 +15,7 @@
 #define SIGNIN_DETAIL_MAX     300
 #define SIGNIN_ATTRIBUTES_MAX 16 /* of name_attributes */
 
-/* One check as a backend sees it. The name is valid (signin_name_valid); the password may be empty, and is
+/* One check as a backend sees it. The name is valid (htpasswd_name_valid); the password may be empty, and is
  * then wrong. */
 struct signin_job {
     const char *user;
@@ -30,9 +30,6 @@ struct signin_job {
 /* Sets result and detail; the format never gets a password. */
 void signin_job_end(struct signin_job *job, enum signin_result result, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-
-/* 1 to 255 bytes of UTF-8 without control characters. */
-bool signin_name_valid(const char *name, size_t len);
 
 struct signin_backend;
 

@@ -23,6 +23,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "ldapwire.h"
+#include "base/htpasswd.h"
 #include "signin_impl.h"
 #include "sta/ldapfilter.h"
 
@@ -271,7 +272,7 @@ static char *canonical_name(struct check *c, LDAPMessage *entry)
         return mem_strdup(c->job->user);
     char *name = NULL;
     struct berval **values = ldap_get_values_len(c->ld, entry, c->l->user_attribute);
-    if (values && values[0] && signin_name_valid(values[0]->bv_val, values[0]->bv_len))
+    if (values && values[0] && htpasswd_name_valid(values[0]->bv_val, values[0]->bv_len))
         name = mem_strndup(values[0]->bv_val, values[0]->bv_len);
     ldap_value_free_len(values);
     return name;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sta/htpasswd.h"
+#include "base/htpasswd.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

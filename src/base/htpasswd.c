@@ -2,7 +2,7 @@
  * Strict: a hash that libcrypt could never give out is a mistake of the file, found here and not by a user
  * who cannot sign in. Knows nothing of files and passwords.
  */
-#include "sta/htpasswd.h"
+#include "base/htpasswd.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -11,13 +11,27 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "signin_impl.h"
+#include "base/utf8.h"
 
 #define BCRYPT_BYTES  60 /* "$2b$12$", 22 characters of salt, 31 of hash */
 #define BCRYPT_SALT   7
 #define SHA512_SALT   16
 #define SHA512_HASH   86
 #define SHA512_ROUNDS 5000 /* where the hash does not say */
+
+bool htpasswd_name_valid(const char *name, size_t len)
+{
+    if (len == 0 || len > HTPASSWD_NAME_MAX)
+        return false;
+    for (size_t i = 0; i < len;) {
+        uint32_t point;
+        size_t n = utf8_decode(name + i, len - i, &point);
+        if (n == 0 || point < 0x20 || (point >= 0x7f && point < 0xa0))
+            return false;
+        i += n;
+    }
+    return true;
+}
 
 struct user {
     const char *name; /* both into text */
@@ -155,11 +169,11 @@ static const char *parse_line(char *line, size_t len, struct user *u)
     size_t name_len = (size_t)(colon - line);
     if (name_len == 0)
         return "no name before the colon";
-    if (name_len > SIGNIN_TEXT_MAX)
+    if (name_len > HTPASSWD_NAME_MAX)
         return "a name has at most 255 bytes";
     if (blanks > 0 || colon[-1] == ' ' || colon[-1] == '\t')
         return "a blank before or behind the name";
-    if (!signin_name_valid(line, name_len))
+    if (!htpasswd_name_valid(line, name_len))
         return "the name is not UTF-8, or has a control character";
     *colon = '\0';
     const char *why = check_hash(colon + 1, &u->cost);
