@@ -221,6 +221,21 @@ static void make_room(struct box *box, size_t count)
         box->folders[box->folder_count++] = NULL;
 }
 
+const struct folder *box_folder_peek(const struct box *box, uint32_t id, struct folder *untouched)
+{
+    if (id == 0 || id > box_last_folder(box))
+        return NULL;
+    if (id <= box->folder_count && box->folders[id - 1] != NULL)
+        return box->folders[id - 1];
+    *untouched = (struct folder){.id = id,
+                                 .type = defaults[id - 1].type,
+                                 .item_class = class_of(defaults[id - 1].type),
+                                 .name = (char *)(uintptr_t)defaults[id - 1].name,
+                                 .created = 1,
+                                 .changed = 1};
+    return untouched;
+}
+
 struct folder *box_folder_any(struct boxes *b, struct box *box, uint32_t id)
 {
     if (id == 0 || id > box_last_folder(box))

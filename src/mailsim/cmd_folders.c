@@ -91,7 +91,8 @@ void cmd_folder_sync(struct call *c)
     }
     bool first = strcmp(key, "0") == 0;
     for (uint32_t id = 1; id <= last; id++) {
-        const struct folder *f = box_folder_any(c->boxes, c->box, id);
+        struct folder untouched;
+        const struct folder *f = box_folder_peek(c->box, id, &untouched);
         count += is_shown(c, f) && to_tell(d, f) != TOLD_NOTHING;
     }
     if (count > 0 || first)
@@ -103,7 +104,8 @@ void cmd_folder_sync(struct call *c)
     wbxml_open(&w, WBXML_FOLDERHIERARCHY_CHANGES);
     wbxml_number(&w, WBXML_FOLDERHIERARCHY_COUNT, count);
     for (uint32_t id = 1; id <= last; id++) {
-        const struct folder *f = box_folder_any(c->boxes, c->box, id);
+        struct folder untouched;
+        const struct folder *f = box_folder_peek(c->box, id, &untouched);
         unsigned what = to_tell(d, f);
         if (is_shown(c, f) && what != TOLD_NOTHING)
             write_folder(&w, f, what);
@@ -151,8 +153,9 @@ static bool check_key(struct call *c)
 static bool name_is_taken(const struct call *c, uint32_t parent, const char *name, const struct folder *but)
 {
     for (uint32_t id = 1; id <= box_last_folder(c->box); id++) {
-        const struct folder *f = box_folder(c->boxes, c->box, id);
-        if (f != NULL && f != but && f->parent == parent && strcasecmp(f->name, name) == 0)
+        struct folder untouched;
+        const struct folder *f = box_folder_peek(c->box, id, &untouched);
+        if (!f->gone && f != but && f->parent == parent && strcasecmp(f->name, name) == 0)
             return true;
     }
     return false;
