@@ -86,6 +86,8 @@ PROGRAMS := stagate mailsim
 LIB      := $(BUILD)/libstagate.a
 LIB_OBJ  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(LAYERS:%=src/%/*.c)))
 PROG_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(PROGRAMS:%=src/%/*.c)))
+# what tests and fuzz targets of mailsim link: all of it but its main
+MAILSIM  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out src/mailsim/main.c,$(wildcard src/mailsim/*.c)))
 BINS     := $(PROGRAMS:%=$(BUILD)/%)
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 FUZZ     := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -110,10 +112,16 @@ $(BUILD)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/$(1)/*.c)) $(LIB)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 
+# $(call of_mailsim,WHAT): for targets whose name begins so
+of_mailsim = $(if $(findstring _mailsim,$(@F)),$(1))
+
+$(BUILD)/tests/test_mailsim_%: $(MAILSIM)
+$(BUILD)/fuzz/fuzz_mailsim $(BUILD)/replay/fuzz_mailsim: $(MAILSIM)
+
 $(BUILD)/tests/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS_) $(CFLAGS) -Wno-missing-prototypes -MMD -MP $(LDFLAGS_) -o $@ $< $(LIB) $(LDLIBS_) \
-		$$(pkg-config --libs check)
+	$(CC) $(CPPFLAGS) $(call of_mailsim,-Isrc/mailsim) $(CFLAGS_) $(CFLAGS) -Wno-missing-prototypes -MMD -MP $(LDFLAGS_) -o $@ $< \
+		$(call of_mailsim,$(MAILSIM)) $(LIB) $(LDLIBS_) $(call of_mailsim,$(LDLIBS_mailsim)) $$(pkg-config --libs check)
 
 $(BUILD)/bench/%: tests/bench/%.c $(LIB)
 	@mkdir -p $(@D)
@@ -121,12 +129,15 @@ $(BUILD)/bench/%: tests/bench/%.c $(LIB)
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS_) -Wno-missing-prototypes -MMD -MP -fsanitize=fuzzer $(LDFLAGS_) -o $@ $< $(LIB) $(LDLIBS_)
+	$(CC) $(CPPFLAGS) $(CFLAGS_) -Wno-missing-prototypes -MMD -MP -fsanitize=fuzzer $(LDFLAGS_) \
+		$(call of_mailsim,-Isrc/mailsim) -o $@ $< $(call of_mailsim,$(MAILSIM)) $(LIB) $(LDLIBS_) $(call of_mailsim,$(LDLIBS_mailsim))
 
 # the same target without libFuzzer: replays its corpus in the ordinary test run, with any compiler
 $(BUILD)/replay/%: tests/fuzz/%.c tests/fuzz/replay_main.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS_) -Wno-missing-prototypes -MMD -MP $(LDFLAGS_) -o $@ $< tests/fuzz/replay_main.c $(LIB) $(LDLIBS_)
+	$(CC) $(CPPFLAGS) $(CFLAGS_) -Wno-missing-prototypes -MMD -MP $(LDFLAGS_) \
+		$(call of_mailsim,-Isrc/mailsim) -o $@ $< tests/fuzz/replay_main.c $(call of_mailsim,$(MAILSIM)) $(LIB) $(LDLIBS_) \
+		$(call of_mailsim,$(LDLIBS_mailsim))
 
 -include $(LIB_OBJ:.o=.d) $(PROG_OBJ:.o=.d) $(UNIT:=.d) $(BENCH:=.d)
 
