@@ -26,7 +26,7 @@ DEPS_CHECK   := clang clang-format libclang-rt-14-dev cppcheck shellcheck gcovr
 DEPS_INTEROP := sogo sogo-activesync dovecot-imapd dovecot-lmtpd nginx-light memcached postgresql-15 \
                 openssl curl wget socat chromium libnss3-tools python3 python3-pytest python3-urllib3 \
                 python3-requests python3-socks nodejs $(if $(shell command -v npm),,npm)
-DEPS_BENCH   := haproxy nginx-light libnginx-mod-stream squid-openssl hitch apache2-bin
+DEPS_BENCH   := haproxy nginx-light libnginx-mod-stream squid-openssl hitch apache2-bin wrk
 
 # $(call missing,PACKAGES): those that are not installed
 missing = $(shell for p in $(1); do \

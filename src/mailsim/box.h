@@ -207,7 +207,8 @@ struct folder *box_folder(struct boxes *b, struct box *box, uint32_t id);
 /* One of a number that a folder has had, gone ones too; NULL beyond the last. For default ones that nothing
  * has touched it makes the entry. */
 struct folder *box_folder_any(struct boxes *b, struct box *box, uint32_t id);
-/* The same to be looked at only: a default one that nothing has touched is described in *untouched instead. */
+/* The same to be looked at only: a default one that nothing has touched is described in *untouched instead.
+ */
 const struct folder *box_folder_peek(const struct box *box, uint32_t id, struct folder *untouched);
 uint32_t box_last_folder(const struct box *box); /* IDs go from 1 to this */
 struct folder *box_add_folder(struct boxes *b, struct box *box, uint32_t parent, uint8_t type,

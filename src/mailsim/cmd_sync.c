@@ -191,6 +191,49 @@ static void remember_added(struct collection *s, const char *client_id, uint32_t
     mem_copy_text(a->client_id, sizeof a->client_id, client_id);
 }
 
+/* From 16.0 on mail can be written among the drafts, and is sent with Send in it. */
+static bool takes_drafts(const struct call *c, const struct folder *f)
+{
+    return c->version >= 160 && f->type == TYPE_DRAFTS;
+}
+
+/* Sends a draft that says so. A status. */
+static unsigned send_draft(struct call *c, const struct letter *l)
+{
+    struct buf mime;
+    buf_init(&mime, CALL_ANSWER_MAX);
+    mail_write_mime(&l->mail, &mime);
+    unsigned status = send_message(c, mime.data, mime.len, true);
+    buf_deinit(&mime);
+    return status == EAS_OK ? SYNC_OK : SYNC_CONVERSION;
+}
+
+/* A new item's ID, 0 where there is none; a status. */
+static unsigned add_item(struct call *c, struct part *p, const struct wbxml_node *data, bool send,
+                         uint32_t *id)
+{
+    if (takes_drafts(c, p->folder)) {
+        struct letter *l = read_draft(c, data, NULL);
+        unsigned status = send ? send_draft(c, l) : SYNC_OK;
+        if (!send) {
+            struct item *it = folder_add_mail(c->boxes, c->box, p->folder, l, c->device);
+            it->draft = true;
+            *id = it->id;
+        }
+        letter_unref(l);
+        return status;
+    }
+    if (p->folder->item_class == CLASS_EMAIL)
+        return SYNC_CONVERSION; /* mail is sent by SendMail, not added here */
+    struct buf doc;
+    buf_init(&doc, CALL_ANSWER_MAX);
+    read_item(c, p->folder, data, NULL, 0, &doc);
+    if (doc.len > 0)
+        *id = folder_add(c->boxes, c->box, p->folder, doc.data, doc.len, c->device)->id;
+    buf_deinit(&doc);
+    return *id != 0 ? SYNC_OK : SYNC_CONVERSION;
+}
+
 static void take_add(struct call *c, struct part *p, const struct wbxml_node *n, struct responses *r)
 {
     const char *client_id = child_text(n, WBXML_AIRSYNC_CLIENTID);
@@ -198,24 +241,16 @@ static void take_add(struct call *c, struct part *p, const struct wbxml_node *n,
     const struct added *before = p->again ? find_added(p->state, client_id) : NULL;
     uint32_t id = before != NULL ? before->id : 0;
     unsigned status = SYNC_OK;
-    if (client_id[0] == '\0' || strlen(client_id) > 64 || data == NULL ||
-        p->folder->item_class == CLASS_EMAIL) {
-        status = SYNC_CONVERSION; /* mail is sent by SendMail, not added here */
-    } else if (id == 0) {
-        struct buf doc;
-        buf_init(&doc, CALL_ANSWER_MAX);
-        read_item(c, p->folder, data, NULL, 0, &doc);
-        if (doc.len == 0)
-            status = SYNC_CONVERSION;
-        else
-            id = folder_add(c->boxes, c->box, p->folder, doc.data, doc.len, c->device)->id;
-        buf_deinit(&doc);
-        if (id != 0)
+    if (client_id[0] == '\0' || strlen(client_id) > 64 || data == NULL) {
+        status = SYNC_CONVERSION;
+    } else if (before == NULL) {
+        status = add_item(c, p, data, wbxml_find(n, WBXML_EMAIL2_SEND) != NULL, &id);
+        if (status == SYNC_OK)
             remember_added(p->state, client_id, id);
     }
     open_response(r, WBXML_AIRSYNC_ADD);
     wbxml_element(r->w, WBXML_AIRSYNC_CLIENTID, client_id);
-    if (status == SYNC_OK) {
+    if (id != 0) {
         char text[ITEM_ID_TEXT];
         item_id_format(text, p->folder->id, id);
         wbxml_element(r->w, WBXML_AIRSYNC_SERVERID, text);
@@ -262,6 +297,22 @@ static void change_data(struct call *c, struct folder *f, struct item *it, const
     buf_deinit(&doc);
 }
 
+/* A draft as it is now; sent, it is one no more. A status. */
+static unsigned change_draft(struct call *c, struct folder *f, struct item *it, const struct wbxml_node *data,
+                             bool send)
+{
+    struct letter *l = read_draft(c, data, &it->letter->mail);
+    unsigned status = send ? send_draft(c, l) : SYNC_OK;
+    if (status == SYNC_OK) {
+        letter_unref(it->letter);
+        it->letter = letter_ref(l);
+        if (send)
+            folder_delete(c->boxes, c->box, f, it->id, NULL);
+    }
+    letter_unref(l);
+    return status;
+}
+
 static void take_change(struct call *c, struct part *p, const struct wbxml_node *n, struct responses *r)
 {
     const char *id = child_text(n, WBXML_AIRSYNC_SERVERID);
@@ -282,10 +333,17 @@ static void take_change(struct call *c, struct part *p, const struct wbxml_node 
         respond(r, WBXML_AIRSYNC_CHANGE, id, SYNC_CONFLICT);
         return;
     }
-    if (p->folder->item_class == CLASS_EMAIL)
+    if (takes_drafts(c, p->folder) && it->letter != NULL) {
+        unsigned status = change_draft(c, p->folder, it, data, wbxml_find(n, WBXML_EMAIL2_SEND) != NULL);
+        if (status != SYNC_OK)
+            respond(r, WBXML_AIRSYNC_CHANGE, id, status);
+        if (status != SYNC_OK || it->gone)
+            return;
+    } else if (p->folder->item_class == CLASS_EMAIL) {
         change_mail(c, p->folder, it, data);
-    else
+    } else {
         change_data(c, p->folder, it, &look, data);
+    }
     folder_touch(c->boxes, c->box, p->folder, it, c->device);
 }
 
@@ -541,7 +599,8 @@ static void write_tell(const struct call *c, struct wbxml_writer *w, const struc
     wbxml_element(w, WBXML_AIRSYNC_SERVERID, id);
     if (t->news == NEWS_ADD || t->news == NEWS_CHANGE) {
         wbxml_open(w, WBXML_AIRSYNC_APPLICATIONDATA);
-        if (t->news == NEWS_CHANGE && p->folder->item_class == CLASS_EMAIL)
+        bool draft = t->look.item != NULL && t->look.item->draft;
+        if (t->news == NEWS_CHANGE && p->folder->item_class == CLASS_EMAIL && !draft)
             write_mail_change(c, w, &t->look);
         else
             write_item(c, w, p->folder, &t->look, v);

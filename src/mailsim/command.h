@@ -141,6 +141,9 @@ const uint8_t *find_attachment(const struct call *c, const char *reference, stru
  * in the words of 14.1, elements that were not sent as before. */
 void read_item(const struct call *c, const struct folder *f, const struct wbxml_node *data,
                const void *before, size_t before_len, struct buf *out);
+/* A draft as a client has sent it (16.0 and later, MS-ASEMAIL 2.2.2.82), elements that were not sent as
+ * before (NULL: none was). One reference. */
+struct letter *read_draft(const struct call *c, const struct wbxml_node *data, const struct mail *before);
 /* Hands a message to those it is for: everyone in the lab has a box. `sent`: also into Sent Items. A status
  * of SendMail (EAS_OK). */
 unsigned send_message(struct call *c, const void *mime, size_t len, bool sent);

@@ -524,3 +524,37 @@ void read_item(const struct call *c, const struct folder *f, const struct wbxml_
         out->len = 0;
     wbxml_tree_deinit(&t);
 }
+
+/* The child's text; what was there before where it is not sent. */
+static const char *text_or(const struct wbxml_node *data, uint16_t tag, const char *before)
+{
+    const char *text = wbxml_string(wbxml_find(data, tag));
+    return text != NULL ? text : before != NULL ? before : "";
+}
+
+struct letter *read_draft(const struct call *c, const struct wbxml_node *data, const struct mail *before)
+{
+    const struct wbxml_node *body = wbxml_find(data, WBXML_AIRSYNCBASE_BODY);
+    char from[200];
+    snprintf(from, sizeof from, strchr(c->box->user, '@') != NULL ? "%.150s" : "%.150s@example.com",
+             c->box->user);
+    struct mail m = before != NULL
+                        ? *before
+                        : (struct mail){.text = "", .importance = MAIL_IMPORTANCE_NORMAL, .reply_to = ""};
+    m.from = from;
+    m.to = text_or(data, WBXML_EMAIL_TO, m.to);
+    m.cc = text_or(data, WBXML_EMAIL_CC, m.cc);
+    m.bcc = text_or(data, WBXML_EMAIL2_BCC, m.bcc);
+    m.subject = text_or(data, WBXML_EMAIL_SUBJECT, m.subject);
+    m.importance = (uint8_t)(node_number(wbxml_find(data, WBXML_EMAIL_IMPORTANCE), m.importance) % 3);
+    m.received_ms = c->now_ms;
+    m.read = true;
+    m.mime = NULL;
+    if (body != NULL) {
+        bool html = node_number(wbxml_find(body, WBXML_AIRSYNCBASE_TYPE), 1) == 2;
+        const char *text = child_text(body, WBXML_AIRSYNCBASE_DATA);
+        m.text = html ? NULL : text;
+        m.html = html ? text : NULL;
+    }
+    return letter_from_mail(&m);
+}

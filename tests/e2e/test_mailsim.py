@@ -609,6 +609,38 @@ def test_mail_is_not_added(phone):
     assert node.all("Responses/Add")[0]["Status"] == "6"
 
 
+@pytest.mark.parametrize("version", ["16.0", "16.1"])
+def test_drafts(shared, user, version):
+    """From 16.0 on mail is written on one device, changed on another, and sent by being changed a last time."""
+    phone, reader = shared.phone(user=user, version=version), shared.phone(user=f"reader.{user}", version=version)
+    other = phone.copy()
+    other.device, other.keys = "Phone2", {}
+    phone.start(DRAFTS)
+    other.start(DRAFTS)
+
+    def body(text):
+        return ("AirSyncBase:Body", ("Type", "1"), ("Data", text))
+    node = phone.sync(DRAFTS, ("GetChanges",), add("d1", ("Email:To", f"reader.{user}@example.com"), ("Email:Subject", "Entwurf"), body("eins")))
+    draft = node["Responses/Add/ServerId"]
+    [told] = other.sync(DRAFTS, ("GetChanges",), other.bodies()).all("Commands/Add")
+    data = told.find("ApplicationData")
+    assert (told["ServerId"], data["Subject"], data["IsDraft"], data["Body/Data"]) == (draft, "Entwurf", "1", "eins")
+    other.sync(DRAFTS, ("GetChanges",), other.bodies(), change(draft, body("zwei")))
+    [told] = phone.sync(DRAFTS, ("GetChanges",), phone.bodies()).all("Commands/Change")
+    assert told["ApplicationData/Body/Data"] == "zwei" and told["ApplicationData/Subject"] == "Entwurf"
+    phone.sync(DRAFTS, ("GetChanges",), phone.bodies(), ("Commands", ("Change", ("ServerId", draft), ("Email2:Send",), (
+        "ApplicationData", ("Email:Subject", "Fertig")))))
+    assert phone.everything(DRAFTS) == {}
+    assert "Fertig" in [m["Subject"] for m in reader.everything(INBOX).values()]
+    assert [m["Subject"] for m in phone.everything(SENT).values()] == ["Fertig"]
+    at_once = phone.sync(DRAFTS, ("GetChanges",), ("Commands", ("Add", ("ClientId", "d2"), ("Email2:Send",), (
+        "ApplicationData", ("Email:To", "reader@example.com"), ("Email:Subject", "Sofort"), body("x")))))
+    assert at_once["Responses/Add/Status"] == "1"
+    nobody = phone.sync(DRAFTS, ("GetChanges",), ("Commands", ("Add", ("ClientId", "d3"), ("Email2:Send",), (
+        "ApplicationData", ("Email:Subject", "An niemanden"), body("x")))))
+    assert nobody["Responses/Add/Status"] == "6"
+
+
 @pytest.mark.parametrize("version", ["12.1", "14.1", "16.1"])
 def test_filters(mailsim, version):
     """Days back, and what comes and goes when a client changes its mind."""
@@ -1095,6 +1127,30 @@ def test_nobody_answers():
 def test_options_that_are_wrong(options):
     done = subprocess.run([str(lab.BIN / "mailsim"), *options], capture_output=True, text=True, timeout=30)
     assert done.returncode in (1, 2) and done.stderr.startswith("mailsim: ") and not done.stdout
+
+
+def test_a_configuration_file(mailsim, tmp_path):
+    conf = tmp_path / "lab.yaml"
+    (tmp_path / "users").write_text(f"alice:{subprocess.run(['openssl', 'passwd', '-6', 'pw'], capture_output=True, text=True).stdout}")
+    conf.write_text('listen: "http://127.0.0.1:0"\npersonality: traveler-9.0.1\nmailbox: 7\nusers: users\nsign-in-form: yes\n'
+                    'fault: ["FolderCreate:507"]\n')
+    server = mailsim("-c", conf, "--mailbox", "6")
+    phone = server.phone(password="pw")
+    assert phone.options().fields["Server"].startswith("Lotus-Domino")
+    assert len(phone.everything(INBOX)) == 6  # the option stands above the file
+    assert server.phone().options().fields["Content-Type"].startswith("text/html")
+    assert json.loads(server.ctl("fault").stdout) == ["FolderCreate:507"]
+
+
+@pytest.mark.parametrize("text, told", [
+    ("mailbox: many", "lab.yaml:1:10: "), ("listen: x\nmailbx: 1", "lab.yaml:2:1: "), ("personality: exchange-2015", "lab.yaml:1:14: "),
+    ("policy: [", "lab.yaml:"), ("listen: ftp://x", "ftp://x"), ("mailbox: 5", "--listen is missing"), (None, "lab.yaml: ")])
+def test_configurations_that_are_wrong(tmp_path, text, told):
+    conf = tmp_path / "lab.yaml"
+    if text is not None:
+        conf.write_text(text)
+    done = subprocess.run([str(lab.BIN / "mailsim"), "-c", conf], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and told in done.stderr and not done.stdout
 
 
 def test_help_and_lists():
