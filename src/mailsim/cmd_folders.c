@@ -150,12 +150,12 @@ static bool check_key(struct call *c)
     return false;
 }
 
-static bool name_is_taken(const struct call *c, uint32_t parent, const char *name, const struct folder *but)
+static bool name_is_taken(const struct call *c, uint32_t parent, const char *name, uint32_t but)
 {
     for (uint32_t id = 1; id <= box_last_folder(c->box); id++) {
         struct folder untouched;
         const struct folder *f = box_folder_peek(c->box, id, &untouched);
-        if (!f->gone && f != but && f->parent == parent && strcasecmp(f->name, name) == 0)
+        if (f != NULL && !f->gone && id != but && f->parent == parent && strcasecmp(f->name, name) == 0)
             return true;
     }
     return false;
@@ -186,7 +186,7 @@ void cmd_folder_create(struct call *c)
         command_own_status(c, FOLDER_FORMAT);
     } else if (!parent_of(c, &parent)) {
         command_own_status(c, FOLDER_NO_PARENT);
-    } else if (name_is_taken(c, parent, name, NULL)) {
+    } else if (name_is_taken(c, parent, name, 0)) {
         command_own_status(c, FOLDER_EXISTS);
     } else {
         const struct folder *f = box_add_folder(c->boxes, c->box, parent, (uint8_t)type, name);
@@ -225,7 +225,7 @@ void cmd_folder_update(struct call *c)
         command_own_status(c, FOLDER_EXISTS); /* 2: also "a special folder that cannot be changed" */
     } else if (!parent_of(c, &parent) || is_within(c, parent, f)) {
         command_own_status(c, FOLDER_NO_PARENT);
-    } else if (name_is_taken(c, parent, name, f)) {
+    } else if (name_is_taken(c, parent, name, id)) {
         command_own_status(c, FOLDER_EXISTS);
     } else {
         box_change_folder(c->boxes, c->box, f, parent, name);
