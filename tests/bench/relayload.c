@@ -203,10 +203,15 @@ static void tls_new(const SSL_METHOD *method)
                            1); /* fewer system calls: phones and server have one CPU between them */
 }
 
+static void set_nodelay(int fd)
+{
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
 static void watch(struct peer *p)
 {
-    int flags = 1;
-    setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &flags, sizeof flags);
+    set_nodelay(p->fd);
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = p};
     if (epoll_ctl(bench.epoll, EPOLL_CTL_ADD, p->fd, &ev) < 0)
         fail("epoll_ctl: %s", strerror(errno));
@@ -331,6 +336,7 @@ static struct peer *phone_new(uint32_t number)
     p->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (p->fd < 0 || connect(p->fd, (struct sockaddr *)&addr, sizeof addr) < 0)
         fail("phone %" PRIu32 " cannot connect: %s", number, strerror(errno));
+    set_nodelay(p->fd); /* as phones do; else CONNECT would wait for an acknowledgement of the handshake */
     p->outer = p->ssl = SSL_new(bench.tls);
     SSL_set_fd(p->ssl, p->fd);
     if (SSL_connect(p->ssl) != 1)
