@@ -198,6 +198,10 @@ void cmd_get_item_estimate(struct call *c)
         wbxml_open(&w, WBXML_GETITEMESTIMATE_RESPONSE);
         wbxml_number(&w, WBXML_GETITEMESTIMATE_STATUS, status);
         wbxml_open(&w, WBXML_GETITEMESTIMATE_COLLECTION);
+        const struct folder *f =
+            box_folder(c->boxes, c->box, folder_id_parse(child_text(n, WBXML_GETITEMESTIMATE_COLLECTIONID)));
+        if (c->version <= 121 && f != NULL)
+            wbxml_element(&w, WBXML_GETITEMESTIMATE_CLASS, class_names[f->item_class]);
         wbxml_element(&w, WBXML_GETITEMESTIMATE_COLLECTIONID,
                       child_text(n, WBXML_GETITEMESTIMATE_COLLECTIONID));
         if (status == ESTIMATE_OK)

@@ -141,7 +141,7 @@ class Answer:
         self.status, self.fields = response.status, response.headers
         self.body = response.read()
         self.doc = None
-        if response.headers.get("Content-Type") == "application/vnd.ms-sync.wbxml":
+        if self.body and response.headers.get("Content-Type") == "application/vnd.ms-sync.wbxml":
             self.doc = decode(self.body)
             for node in self.doc.walk():
                 assert not strict or version not in VERSIONS or version in KNOWN[node.name], f"{version} has no {node.name}"
