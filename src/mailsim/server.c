@@ -18,10 +18,11 @@
 
 #define BEHIND_MAX   65536 /* bytes of a next request while one is being answered */
 #define USER_MAX     128
-#define HANDSHAKE_MS 15000
+#define FIRST_MS     15000
 #define KEEPALIVE_MS 300000
 
-enum { DEADLINE_IDLE, DEADLINE_REQUEST };
+/* Lists of the loop's, by kind of duration. */
+enum { DEADLINE_FIRST /* until the first bytes */, DEADLINE_IDLE /* without a byte */, DEADLINE_REQUEST };
 
 struct server {
     struct server_options o;
@@ -598,7 +599,10 @@ static void on_open(struct stream *st)
 
 static void on_data(struct stream *st, const uint8_t *data, size_t len)
 {
-    feed(of_stream(st), data, len);
+    struct peer *p = of_stream(st);
+    if (p->doing == READING) /* a large body may take its time as long as it comes */
+        deadline_set(p->s->o.loop, &p->deadline, DEADLINE_IDLE, KEEPALIVE_MS);
+    feed(p, data, len);
 }
 
 static void on_eof(struct stream *st, bool clean)
@@ -673,7 +677,7 @@ static void on_connection(struct listener *l)
     p->s->counts.connections++;
     stream_init(&p->stream, p->s->o.loop, &peer_events, p);
     int rc = stream_accept(&p->stream, listener_handle(l), from->kind != LISTENER_PLAIN);
-    deadline_set(p->s->o.loop, &p->deadline, DEADLINE_IDLE, HANDSHAKE_MS);
+    deadline_set(p->s->o.loop, &p->deadline, DEADLINE_FIRST, FIRST_MS);
     if (rc < 0)
         close_peer(p);
 }
