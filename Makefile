@@ -115,7 +115,7 @@ $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 # $(call of_mailsim,WHAT): for targets whose name begins so
 of_mailsim = $(if $(findstring _mailsim,$(@F)),$(1))
 
-$(BUILD)/tests/test_mailsim_%: $(MAILSIM)
+$(filter $(BUILD)/tests/test_mailsim_%,$(UNIT)): $(MAILSIM)
 $(BUILD)/fuzz/fuzz_mailsim $(BUILD)/replay/fuzz_mailsim: $(MAILSIM)
 
 $(BUILD)/tests/%: tests/unit/%.c $(LIB)
