@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the lab's CA and certificates in the folder given: ca, gateway (ECDSA and RSA), mail, sta (an authority), issuer (a client
-# certificate), inspect-ca (signs what a relay shows that ends inner TLS; for names of the lab only), and users (htpasswd: alice and
+# Makes the lab's CA and certificates in the folder given: ca, gateway (ECDSA and RSA), mail, mail-expired (whose time was over
+# yesterday), sta (an authority), issuer (a client certificate), inspect-ca (signs what a relay shows that ends inner TLS; for names of the lab only), and users (htpasswd: alice and
 # bob, whose passwords are their names and "-in-the-lab"). Keys are mode 0600 and never committed.
 # Runs again only where something is missing; remove the folder for new ones.
 set -eu
@@ -20,7 +20,7 @@ key() { # NAME ec|rsa
 
 sign() { # NAME SUBJECT: by the lab's CA, with the extensions in NAME.ext
     openssl req -new -key "$1.key" -subj "$2" -out "$1.csr"
-    openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 390 -sha256 -extfile "$1.ext" -out "$1.crt" 2>/dev/null
+    openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days "${days:-390}" -sha256 -extfile "$1.ext" -out "$1.crt" 2>/dev/null
     rm -f "$1.csr" "$1.ext"
     chmod 644 "$1.crt"
 }
@@ -53,6 +53,7 @@ gateway="DNS:gateway.example.com,DNS:gateway3.example.com,DNS:localhost,IP:127.0
 leaf gateway ec gateway.example.com "$gateway"
 leaf gateway-rsa rsa gateway.example.com "$gateway"
 leaf mail ec mail.example.com "DNS:mail.example.com,DNS:*.example.com,DNS:localhost,IP:127.0.0.1,IP:::1"
+(days=-1 && leaf mail-expired ec mail.example.com "DNS:mail.example.com,DNS:localhost,IP:127.0.0.1,IP:::1")
 leaf sta ec sta.example.com "DNS:sta.example.com,DNS:localhost,IP:127.0.0.1,IP:::1"
 leaf issuer ec issuer.example.com "DNS:issuer.example.com" clientAuth
 signer inspect-ca "stagate lab inspection CA" "permitted;DNS:example.com,permitted;DNS:example.net,permitted;DNS:example.org,permitted;DNS:test,permitted;DNS:localhost,permitted;IP:127.0.0.0/255.0.0.0,permitted;IP:::1/ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"

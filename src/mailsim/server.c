@@ -187,7 +187,7 @@ static void write_answer(struct peer *p, const struct fault *f)
 }
 
 /* What a rule makes of an answer before it is written. */
-static void spoil(struct request *r, const struct fault *f)
+static void spoil(struct request *r, const struct fault *f, const struct personality *who)
 {
     switch (f->action) {
     case FAULT_STATUS:
@@ -197,10 +197,10 @@ static void spoil(struct request *r, const struct fault *f)
             buf_append_str(&r->fields, "WWW-Authenticate: Basic realm=\"mailsim\"\r\n");
         if (r->status == 451)
             buf_printf(&r->fields, "X-MS-Location: %s\r\n", f->text);
-        if (f->action == FAULT_THROTTLE)
+        if (f->action == FAULT_THROTTLE && who->throttle_field)
             buf_printf(&r->fields, "X-MS-ASThrottle: %s\r\n",
                        f->text[0] != '\0' ? f->text : "CommandFrequency");
-        if (r->status == 503 || f->retry_after_s > 0)
+        if ((r->status == 503 && who->retry_after) || f->retry_after_s > 0)
             buf_printf(&r->fields, "Retry-After: %u\r\n", f->retry_after_s > 0 ? f->retry_after_s : 60);
         break;
     case FAULT_TRUNCATE:
@@ -236,7 +236,7 @@ static void send_answer(struct peer *p)
     const struct fault *f = faults_pick(p->s->o.faults, false, fault_command(r), r->user);
     char fault[256] = "";
     if (f != NULL) {
-        spoil(r, f);
+        spoil(r, f, p->s->o.personality);
         snprintf(fault, sizeof fault, "%s", fault_name(f->action));
     }
     bool reset = f != NULL && f->action == FAULT_RESET;

@@ -1032,6 +1032,20 @@ def test_statuses_on_request(mailsim, rule, status, fields):
     wire.poll(lambda: [e for e in server.events if e.get("fault")], "its line in the log")
 
 
+@pytest.mark.parametrize("personality, retry, throttle", [
+    ("exchange-2007sp1", None, None), ("exchange-2010", "60", None), ("exchange-2013", "60", "CommandFrequency"), ("traveler-14.5", None, None)])
+def test_what_a_busy_server_tells(mailsim, personality, retry, throttle):
+    server = mailsim("--personality", personality, "--fault", "FolderSync:throttle")
+    answer = folder_sync(server.phone(version="12.1"))
+    assert (answer.status, answer.fields["Retry-After"], answer.fields["X-MS-ASThrottle"]) == (503, retry, throttle)
+
+
+def test_an_expired_certificate(mailsim, certs):
+    server = mailsim("--certificate", certs.folder / "mail-expired.crt", "--key", certs.folder / "mail-expired.key", listen=("https://127.0.0.1:0",))
+    done = subprocess.run(["curl", "-sS", "--cacert", certs.ca_crt, f"https://{server.address}/"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 60 and "expired" in done.stderr, done
+
+
 def test_documents_that_are_spoilt(mailsim):
     server = mailsim()
     phone = server.phone()
