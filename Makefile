@@ -191,10 +191,11 @@ tsan: ## the tests under ThreadSanitizer
 FUZZ_SECONDS ?= 20
 fuzz: deps-check ## every fuzz target for FUZZ_SECONDS (20)
 	@$(MAKE) --no-print-directory VARIANT=fuzz fuzz-build
-	@mkdir -p build/fuzz/artifacts $(FUZZ:%=build/fuzz/corpus/%)
+	@mkdir -p build/fuzz/artifacts build/fuzz/log $(FUZZ:%=build/fuzz/corpus/%)
 	@printf '%s\n' $(FUZZ:fuzz_%=%) | xargs -P "$$(nproc)" -I {} sh -c 'echo "fuzz: {} for $(FUZZ_SECONDS) s"; \
 		build/fuzz/fuzz/fuzz_{} -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=10 -print_final_stats=0 -verbosity=0 \
-			-artifact_prefix=build/fuzz/artifacts/fuzz_{}- build/fuzz/corpus/fuzz_{} tests/fuzz/corpus/{} || exit 255'
+			-artifact_prefix=build/fuzz/artifacts/fuzz_{}- build/fuzz/corpus/fuzz_{} tests/fuzz/corpus/{} \
+			>build/fuzz/log/{} 2>&1 || { echo "fuzz: {} failed:"; grep -v "NEW_FUNC\|Uses:" build/fuzz/log/{} | tail -n 40; exit 255; }'
 	@echo "fuzz: $(words $(FUZZ)) targets, nothing found"
 
 .PHONY: fuzz-build
