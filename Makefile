@@ -168,6 +168,9 @@ certs/lab/ca.crt: certs/make-certs.sh
 demo: all certs ## show the main job in the terminal (ACT=name picks one act)
 	@$(PY) tests/e2e/demo.py --bin $(BUILD) $(if $(ACT),--act $(ACT))
 
+.PHONY: build-tests lint-clang
+build-tests: $(BINS) $(UNIT) $(FUZZ:%=$(BUILD)/replay/%)
+
 test: all certs unit fuzz-replay e2e ## unit tests, fuzz corpora replayed, end-to-end tests
 
 unit: deps-build $(UNIT)
@@ -211,9 +214,12 @@ FORMAT_FILES = $(shell git ls-files '*.c' '*.h')
 format: deps-check ## lay the code out
 	@clang-format -i $(FORMAT_FILES)
 
+lint-clang:
+	@$(MAKE) --no-print-directory CC=clang BUILD=build/clang $(patsubst %,build/clang/%,$(PROGRAMS))
+
 lint: deps-check ## layout, warnings of clang, cppcheck, shellcheck, layer arrows
 	@clang-format --dry-run -Werror $(FORMAT_FILES)
-	@$(MAKE) --no-print-directory CC=clang BUILD=build/clang $(patsubst %,build/clang/%,$(PROGRAMS))
+	@$(MAKE) --no-print-directory lint-clang
 	@cppcheck -q --error-exitcode=1 --inline-suppr --enable=warning,portability --std=c11 -Iinclude -D_GNU_SOURCE \
 		--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches src
 	@shellcheck $$(git ls-files '*.sh' .ci/run)
