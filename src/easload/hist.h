@@ -1,5 +1,5 @@
-/* A histogram of times in microseconds: log-linear, so that every value up to 2^42 µs (50 days) is told within
- * 1.6 %, whatever its size, and histograms of several processes add up exactly.
+/* A histogram of times in microseconds: log-linear, so that every value up to 2^42 µs (50 days) is told
+ * within 1.6 %, whatever its size, and histograms of several processes add up exactly.
  */
 #ifndef STAGATE_EASLOAD_HIST_H
 #define STAGATE_EASLOAD_HIST_H
@@ -25,8 +25,8 @@ void hist_merge(struct hist *into, const struct hist *from);
 /* Bucket by bucket, for writing down and reading back: number and the highest value in it. */
 size_t hist_bucket(uint64_t us);
 uint64_t hist_bucket_top(size_t bucket);
-/* Adds n values to one bucket, as hist_add does but for sum_us, min_us and max_us, which the caller sets. 0, or
- * ERR_SYNTAX for a bucket that there is not. */
+/* Adds n values to one bucket, as hist_add does but for sum_us, min_us and max_us, which the caller sets. 0,
+ * or ERR_SYNTAX for a bucket that there is not. */
 int hist_put(struct hist *h, size_t bucket, uint64_t n);
 
 #endif
