@@ -82,7 +82,7 @@ endif
 
 # ---- what is built --------------------------------------------------------------------------------------
 LAYERS   := base net proto http sta gate
-PROGRAMS := stagate mailsim
+PROGRAMS := stagate mailsim easload
 LIB      := $(BUILD)/libstagate.a
 LIB_OBJ  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(LAYERS:%=src/%/*.c)))
 PROG_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(PROGRAMS:%=src/%/*.c)))

@@ -96,6 +96,9 @@ void stream_init(struct stream *s, struct netloop *loop, const struct stream_eve
 int stream_accept(struct stream *s, uv_stream_t *listener, bool tls_server);
 /* Connects; on_open or on_error follow. Plain until stream_start_tls is called in on_open (client) . */
 int stream_connect(struct stream *s, const struct sockaddr *address);
+/* The same from an address of this machine, whose port the kernel picks (port 0) when it knows where the
+ * connection goes: each pair of addresses has all ports. NULL: any address. */
+int stream_connect_from(struct stream *s, const struct sockaddr *from, const struct sockaddr *address);
 /* The same to a Unix socket: UV_ENAMETOOLONG or no descriptor is told at once, all else by on_open and
  * on_error. After a negative result of either, the stream has to be closed. */
 int stream_connect_unix(struct stream *s, const char *path);
@@ -103,8 +106,8 @@ int stream_connect_unix(struct stream *s, const char *path);
  * comes after the handshake). A client started with this verifies no name. */
 int stream_start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role);
 /* A client's, in on_open: where the context verifies, the certificate has to be for host, a name (sent as
- * SNI, too) or an IP address. */
-int stream_start_tls_client(struct stream *s, SSL_CTX *ctx, const char *host);
+ * SNI, too) or an IP address. session is one to resume, borrowed; NULL: none. */
+int stream_start_tls_client(struct stream *s, SSL_CTX *ctx, const char *host, SSL_SESSION *session);
 
 void stream_read_start(struct stream *s);
 void stream_read_stop(struct stream *s);

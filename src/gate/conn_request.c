@@ -143,7 +143,7 @@ void conn_backend_open(struct conn *c)
     if (is_secured_next(c)) {
         conn_enter(c, CONN_SECURE);
         if (stream_start_tls_client(&c->backend, runtime_backend(c->runtime->runtime, c->service),
-                                    q->target.host) < 0)
+                                    q->target.host, NULL) < 0)
             conn_refuse(c, REASON_BACKEND_TLS, "OpenSSL could not start a connection");
         return;
     }

@@ -320,7 +320,7 @@ static void on_open(struct stream *s)
         return;
     }
     enter(k, HTTPC_HANDSHAKE);
-    if (stream_start_tls_client(s, o->tls, o->origin.host) < 0)
+    if (stream_start_tls_client(s, o->tls, o->origin.host, NULL) < 0)
         fail_opening(k, HTTPC_TLS, "OpenSSL could not start a connection");
 }
 

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -581,17 +582,44 @@ static void on_connected(uv_connect_t *req, int status)
     tell_open(s);
 }
 
+/* A socket of that family, bound to the address without taking a port yet. */
+static int bind_to(struct stream *s, const struct sockaddr *from)
+{
+    uv_os_fd_t fd;
+    int on = 1;
+    int rc = uv_tcp_init_ex(&s->loop->uv, &s->tcp, from->sa_family);
+    if (rc < 0) { /* it is no handle then, and there has to be one to be closed */
+        uv_tcp_init(&s->loop->uv, &s->tcp);
+        return rc;
+    }
+    rc = uv_fileno((uv_handle_t *)&s->tcp, &fd);
+    if (rc == 0 && setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) < 0)
+        rc = -errno;
+    return rc == 0 ? uv_tcp_bind(&s->tcp, from, 0) : rc;
+}
+
 int stream_connect(struct stream *s, const struct sockaddr *address)
 {
+    return stream_connect_from(s, NULL, address);
+}
+
+int stream_connect_from(struct stream *s, const struct sockaddr *from, const struct sockaddr *address)
+{
+    int rc = 0;
     assert(s->phase == STREAM_IDLE);
     /* the owner tries one address after the other: nothing of a failed attempt may stay */
     stream_init(s, s->loop, s->events, s->owner);
-    uv_tcp_init(&s->loop->uv, &s->tcp);
+    if (from != NULL)
+        rc = bind_to(s, from);
+    else
+        uv_tcp_init(&s->loop->uv, &s->tcp);
     s->tcp.data = s;
     s->phase = STREAM_CONNECTING;
+    if (rc < 0)
+        return rc;
     uv_connect_t *req = mem_alloc(sizeof *req);
     req->data = s;
-    int rc = uv_tcp_connect(req, &s->tcp, address, on_connected);
+    rc = uv_tcp_connect(req, &s->tcp, address, on_connected);
     if (rc < 0) {
         free(req);
         return rc;
@@ -631,7 +659,8 @@ int stream_connect_unix(struct stream *s, const char *path)
     return 0;
 }
 
-static int start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role, const char *host)
+static int start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role, const char *host,
+                     SSL_SESSION *session)
 {
     assert(s->phase == STREAM_FIRST || s->phase == STREAM_OPEN);
     int rc = tls_start(&s->tls, ctx, role);
@@ -639,6 +668,8 @@ static int start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role, const c
         rc = tls_set_host(&s->tls, host);
     if (rc < 0)
         return rc;
+    if (session != NULL)
+        SSL_set_session(s->tls.ssl, session); /* one that does not fit is not offered: no failure */
     s->phase = STREAM_HANDSHAKE;
     if (role == TLS_CLIENT) {
         lend(s, NULL, 0);
@@ -653,12 +684,12 @@ static int start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role, const c
 
 int stream_start_tls(struct stream *s, SSL_CTX *ctx, enum tls_role role)
 {
-    return start_tls(s, ctx, role, NULL);
+    return start_tls(s, ctx, role, NULL, NULL);
 }
 
-int stream_start_tls_client(struct stream *s, SSL_CTX *ctx, const char *host)
+int stream_start_tls_client(struct stream *s, SSL_CTX *ctx, const char *host, SSL_SESSION *session)
 {
-    return start_tls(s, ctx, TLS_CLIENT, host);
+    return start_tls(s, ctx, TLS_CLIENT, host, session);
 }
 
 bool stream_is_open(const struct stream *s)
