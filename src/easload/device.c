@@ -622,7 +622,8 @@ static enum device_verdict read_ping(struct device *d, const struct wbxml_node *
         refused(d, VERB_PING, status, why);
         if (s == 0 || s > 86400)
             return DEVICE_FAILED;
-        failure_set(why, "ping_status_5", "a heartbeat of %u s is out of bounds: %u s it is", d->heartbeat_s, s);
+        failure_set(why, "ping_status_5", "a heartbeat of %u s is out of bounds: %u s it is", d->heartbeat_s,
+                    s);
         d->heartbeat_s = s;
         d->ping_known = false;
         return mend(d);

@@ -94,6 +94,7 @@ static void failed(struct phone *p, const char *kind, const char *detail)
 /* The exchange has ended without an answer that can be read; the connection is of no use any more. */
 static void exchange_failed(struct phone *p, const struct failure *why)
 {
+    p->told = true;
     if (p->world->events->on_exchange != NULL)
         p->world->events->on_exchange(p, &p->asked, NULL, (clock_mono_ns() - p->asked_ns) / 1000, why);
     channel_close(&p->channel);
@@ -250,6 +251,7 @@ static void on_ticket(void *owner, const char *ticket, const struct failure *why
     if (p->world->events->on_ticket != NULL)
         p->world->events->on_ticket(p, ticket != NULL ? NULL : why, (clock_mono_ns() - p->asked_ns) / 1000);
     if (ticket == NULL) {
+        p->told = true;
         done(p, why);
         return;
     }
@@ -395,8 +397,10 @@ static void answered(struct phone *p)
     rest(p);
     if (v == DEVICE_AGAIN)
         go_on(p);
-    else
+    else {
+        p->told = v == DEVICE_FAILED;
         done(p, v == DEVICE_FAILED ? &why : NULL);
+    }
 }
 
 static void on_data(struct channel *c, const uint8_t *data, size_t len)
@@ -468,6 +472,7 @@ void phone_do(struct phone *p, enum step step)
     struct failure why = {.kind = ""};
     p->step = (uint8_t)step;
     p->woken_ms = 0;
+    p->told = false;
     switch (device_begin(&p->device, step, &why)) {
     case DEVICE_AGAIN:
         go_on(p);

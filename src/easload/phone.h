@@ -24,7 +24,7 @@ struct phone_events {
     /* One exchange is over. a is NULL where there was no answer; why NULL where all was well. */
     void (*on_exchange)(struct phone *p, const struct device_request *r, const struct device_answer *a,
                         uint64_t us, const struct failure *why);
-    /* The step is over, and another may be begun from inside. */
+    /* The step is over, and another may be begun from inside. p->told: why was told of before. */
     void (*on_done)(struct phone *p, enum step step, const struct failure *why);
 };
 
@@ -82,6 +82,7 @@ struct phone {
     uint8_t step;
     bool reused; /* the request went out on a connection that had been used before */
     bool again;  /* it was sent a second time */
+    bool told;   /* of the step's failure by on_ticket or on_exchange */
     bool got_byte;
     bool keep;    /* the connection may be used again */
     bool too_big; /* the answer's body is */
