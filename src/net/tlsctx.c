@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "net/certshare.h"
 
 int tlsctx_fail(char *why, size_t cap, const char *what)
 {
@@ -202,13 +203,22 @@ static bool is_pinned(const struct pins *pins, X509 *certificate)
     return false;
 }
 
-/* Takes the place of OpenSSL's own verifying. The handshake proves that the peer has the key of its first
- * certificate, so that a pin needs nobody who vouches. */
+/* Takes the place of OpenSSL's own verifying, and is where the peer's chain can be exchanged for one that is
+ * known already. The handshake proves that the peer has the key of its first certificate, so that a pin needs
+ * nobody who vouches. Where nobody has to vouch for the peer, what comes out of this does not count. */
 static int on_verify(X509_STORE_CTX *store, void *arg)
 {
     const struct pins *pins = arg;
-    if (pins->verify && X509_verify_cert(store) <= 0)
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_untrusted(store);
+    if (chain != NULL && sk_X509_num(chain) > 0 &&
+        sk_X509_value(chain, 0) == X509_STORE_CTX_get0_cert(store)) {
+        certshare_chain(chain);
+        X509_STORE_CTX_set_cert(store, sk_X509_value(chain, 0));
+    }
+    if ((pins == NULL || pins->verify) && X509_verify_cert(store) <= 0)
         return 0;
+    if (pins == NULL)
+        return 1;
     bool good = is_pinned(pins, X509_STORE_CTX_get0_cert(store));
     X509_STORE_CTX_set_error(store, good ? X509_V_OK : X509_V_ERR_APPLICATION_VERIFICATION);
     return good;
@@ -266,6 +276,7 @@ int tlsctx_new_client(SSL_CTX **out, const struct tlsctx_client_options *o, char
                           : SSL_CTX_set_default_verify_paths(ctx) != 1)
             rc = tlsctx_fail(why, why_cap, o->ca != NULL ? o->ca : "the system's certificates");
     }
+    SSL_CTX_set_cert_verify_callback(ctx, on_verify, NULL);
     if (rc == 0 && o->pin_count > 0)
         rc = set_pins(ctx, o, why, why_cap);
     if (rc == 0 && o->certificate != NULL)
