@@ -58,6 +58,7 @@ LDLIBS_  := -luv -lssl -lcrypto -lhttp_parser -lyaml -llmdb -lexpat -ljansson -l
 # mailsim alone reads messages
 CPPFLAGS_mailsim = $(shell pkg-config --cflags gmime-3.0)
 LDLIBS_mailsim   = $(shell pkg-config --libs gmime-3.0)
+LDLIBS_easload   = -lm
 
 ifeq ($(VARIANT),release)
 CFLAGS_  += -O2 $(HARDEN) -D_FORTIFY_SOURCE=2

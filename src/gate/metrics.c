@@ -1,5 +1,9 @@
 /* Metrics for Prometheus (text format 0.0.4), out of the counters of workers and authorities. Called by
  * admin.c on the control thread; every value is read by itself. */
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "base/buf.h"
 #include "base/log.h"
 #include "control_impl.h"
@@ -164,9 +168,37 @@ static void served(struct buf *out, const struct runtime *r)
     }
 }
 
+/* ---- the process, by the names that all of Prometheus's own client libraries use ---- */
+
+static uint64_t resident_bytes(void)
+{
+    unsigned long size = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f == NULL)
+        return 0;
+    if (fscanf(f, "%lu %lu", &size, &resident) != 2)
+        resident = 0;
+    fclose(f);
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void process(struct buf *out)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    uint64_t us = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 + (uint64_t)u.ru_utime.tv_usec +
+                  (uint64_t)u.ru_stime.tv_usec;
+    head(out, "process_cpu_seconds_total", "counter", "Processor time used, user and system.");
+    buf_printf(out, "process_cpu_seconds_total %llu.%06u\n", (unsigned long long)(us / 1000000),
+               (unsigned)(us % 1000000));
+    head(out, "process_resident_memory_bytes", "gauge", "Memory that is resident.");
+    buf_printf(out, "process_resident_memory_bytes %llu\n", (unsigned long long)resident_bytes());
+}
+
 void metrics_write(struct buf *out, const struct control_runtime *cr)
 {
     const struct runtime *r = cr->runtime;
+    process(out);
     connections(out, cr->control);
     endings(out, cr->control);
     relayed(out, cr->control);
