@@ -87,8 +87,8 @@ PROGRAMS := stagate mailsim easload
 LIB      := $(BUILD)/libstagate.a
 LIB_OBJ  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(LAYERS:%=src/%/*.c)))
 PROG_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(PROGRAMS:%=src/%/*.c)))
-# what tests and fuzz targets of mailsim link: all of it but its main
-MAILSIM  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out src/mailsim/main.c,$(wildcard src/mailsim/*.c)))
+# what tests and fuzz targets of a program link: all of it but its main
+$(foreach p,$(PROGRAMS),$(eval OBJ_$(p) := $(patsubst %.c,$(BUILD)/%.o,$(filter-out src/$(p)/main.c,$(wildcard src/$(p)/*.c)))))
 BINS     := $(PROGRAMS:%=$(BUILD)/%)
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 FUZZ     := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -113,16 +113,22 @@ $(BUILD)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/$(1)/*.c)) $(LIB)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 
-# $(call of_mailsim,WHAT): for targets whose name begins so
-of_mailsim = $(if $(findstring _mailsim,$(@F)),$(1))
+# tests and fuzz targets of a program begin with its name: test_mailsim_box, fuzz_mailsim
+program_of   = $(foreach p,$(PROGRAMS),$(if $(findstring _$(p),$(@F)),$(p)))
+program_inc  = $(addprefix -Isrc/,$(program_of))
+program_objs = $(foreach p,$(program_of),$(OBJ_$(p)))
+program_libs = $(foreach p,$(program_of),$(LDLIBS_$(p)))
 
-$(filter $(BUILD)/tests/test_mailsim_%,$(UNIT)): $(MAILSIM)
-$(BUILD)/fuzz/fuzz_mailsim $(BUILD)/replay/fuzz_mailsim: $(MAILSIM)
+define program_tests
+$(filter $(BUILD)/tests/test_$(1)_%,$(UNIT)): $(OBJ_$(1))
+$(BUILD)/fuzz/fuzz_$(1) $(BUILD)/replay/fuzz_$(1): $(OBJ_$(1))
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program_tests,$(p))))
 
 $(BUILD)/tests/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(call of_mailsim,-Isrc/mailsim) $(CFLAGS_) $(CFLAGS) -Wno-missing-prototypes -MMD -MP $(LDFLAGS_) -o $@ $< \
-		$(call of_mailsim,$(MAILSIM)) $(LIB) $(LDLIBS_) $(call of_mailsim,$(LDLIBS_mailsim)) $$(pkg-config --libs check)
+	$(CC) $(CPPFLAGS) $(program_inc) $(CFLAGS_) $(CFLAGS) -Wno-missing-prototypes -MMD -MP $(LDFLAGS_) -o $@ $< \
+		$(program_objs) $(LIB) $(LDLIBS_) $(program_libs) $$(pkg-config --libs check)
 
 $(BUILD)/bench/%: tests/bench/%.c $(LIB)
 	@mkdir -p $(@D)
@@ -131,14 +137,13 @@ $(BUILD)/bench/%: tests/bench/%.c $(LIB)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS_) -Wno-missing-prototypes -MMD -MP -fsanitize=fuzzer $(LDFLAGS_) \
-		$(call of_mailsim,-Isrc/mailsim) -o $@ $< $(call of_mailsim,$(MAILSIM)) $(LIB) $(LDLIBS_) $(call of_mailsim,$(LDLIBS_mailsim))
+		$(program_inc) -o $@ $< $(program_objs) $(LIB) $(LDLIBS_) $(program_libs)
 
 # the same target without libFuzzer: replays its corpus in the ordinary test run, with any compiler
 $(BUILD)/replay/%: tests/fuzz/%.c tests/fuzz/replay_main.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS_) -Wno-missing-prototypes -MMD -MP $(LDFLAGS_) \
-		$(call of_mailsim,-Isrc/mailsim) -o $@ $< tests/fuzz/replay_main.c $(call of_mailsim,$(MAILSIM)) $(LIB) $(LDLIBS_) \
-		$(call of_mailsim,$(LDLIBS_mailsim))
+		$(program_inc) -o $@ $< tests/fuzz/replay_main.c $(program_objs) $(LIB) $(LDLIBS_) $(program_libs)
 
 -include $(LIB_OBJ:.o=.d) $(PROG_OBJ:.o=.d) $(UNIT:=.d) $(BENCH:=.d)
 

@@ -348,8 +348,9 @@ static void note_wake(struct phone *p)
     int64_t mail = p->device.newest_ms, now = clock_true_ms();
     if (p->woken_ms == 0 || mail < (int64_t)p->pinged_ms || mail > (int64_t)p->woken_ms)
         return;
-    note(r, ROW_WAKE, ((uint64_t)((int64_t)p->woken_ms - mail)) * 1000 + 1);
-    note(r, ROW_SYNCED, (uint64_t)(now - mail) * 1000 + 1);
+    note(r, ROW_WAKE,
+         (uint64_t)((int64_t)p->woken_ms - mail) * 1000 + 500); /* the middle of that millisecond */
+    note(r, ROW_SYNCED, (uint64_t)(now - mail) * 1000 + 500);
 }
 
 static void on_done(struct phone *p, enum step step, const struct failure *why)

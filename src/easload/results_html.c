@@ -66,7 +66,7 @@ static const char *count_text(char dst[24], double n)
     else if (n >= 1e4)
         snprintf(dst, 24, "%.3g k", n / 1e3);
     else
-        snprintf(dst, 24, n == floor(n) ? "%.0f" : "%.2g", n);
+        snprintf(dst, 24, n == floor(n) || n >= 100 ? "%.0f" : "%.2g", n);
     return dst;
 }
 
