@@ -83,6 +83,7 @@ static void end(struct channel *c, const char *kind, const char *fmt, const char
     if (c->ended || c->phase == CHANNEL_CLOSING || c->phase == CHANNEL_IDLE)
         return;
     c->ended = true;
+    c->failed_in = c->phase;
     deadline_clear(&c->deadline);
     if (c->refusal != NULL)
         why = *c->refusal;

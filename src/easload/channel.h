@@ -100,6 +100,7 @@ struct channel {
     struct channel_times times;
     struct failure *refusal; /* CONNECT's answer says no; owned, NULL else */
     uint8_t phase;           /* enum channel_phase */
+    uint8_t failed_in;       /* the phase that on_end came in */
     uint8_t socks[32];       /* reply as far as it has come */
     uint8_t socks_len;
     bool ended; /* on_end was told */

@@ -17,7 +17,13 @@
 #include "setup.h"
 
 enum { LIST_TICKETS = 0, LIST_WORLD = 2 };
-enum { EXIT_NO_TICKET = 10, EXIT_NO_CONNECTION = 11, EXIT_NO_TUNNEL = 12, EXIT_STEP = 20 };
+enum {
+    EXIT_NO_TICKET = 10,
+    EXIT_NO_CONNECTION = 11,
+    EXIT_NO_TUNNEL = 12,
+    EXIT_NO_INNER_TLS = 13,
+    EXIT_STEP = 20
+};
 
 static struct {
     struct netloop loop;
@@ -213,10 +219,9 @@ static int status_of(const struct failure *why, enum step step)
         return EXIT_NO_TICKET;
     if (me.opened)
         return EXIT_STEP + (int)step;
-    if (me.phone.channel.refusal != NULL || strncmp(why->kind, "socks_", 6) == 0 ||
-        strcmp(why->kind, "not_socks") == 0 || strcmp(why->kind, "tunnel_timeout") == 0)
+    if (me.phone.channel.failed_in == CHANNEL_TUNNEL)
         return EXIT_NO_TUNNEL;
-    return EXIT_NO_CONNECTION;
+    return me.phone.channel.failed_in == CHANNEL_INNER ? EXIT_NO_INNER_TLS : EXIT_NO_CONNECTION;
 }
 
 static void next_step(void)
@@ -240,8 +245,7 @@ static void on_done(struct phone *p, enum step step, const struct failure *why)
         me.status = status_of(why, step);
         if (!me.opened && strncmp(why->kind, "sign_in:", 8) != 0)
             line("connect", why->kind, false, 0, why->detail);
-        fprintf(stderr, "easload: step %s failed: %s%s%s\n", step_names[step], why->kind,
-                why->detail[0] ? ": " : "", why->detail);
+        fprintf(stderr, "easload: step %s failed: %s\n", step_names[step], why->kind);
         end();
         return;
     }

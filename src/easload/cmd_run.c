@@ -49,7 +49,7 @@ static void on_over(void *owner)
     (void)owner;
     for (size_t i = 0; i < 2; i++)
         uv_close((uv_handle_t *)&run.signals[i], NULL);
-    gauges_close(run.gauges);
+    gauges_finish(run.gauges);
     setup_close(&run.setup);
 }
 

@@ -14,7 +14,8 @@ struct gauges {
     struct resolver *resolver;
     struct results *results;
     char *path;
-    bool asking, complained;
+    bool asking, complained, closing;
+    bool again; /* what is under way was asked before the end */
 };
 
 struct gauges *gauges_new(struct netloop *loop, const char *url, struct results *r, unsigned deadline_list,
@@ -43,10 +44,16 @@ struct gauges *gauges_new(struct netloop *loop, const char *url, struct results 
     return g;
 }
 
-static void on_answer(void *owner, const struct httpc_answer *a)
+static void on_closed(void *owner)
 {
     struct gauges *g = owner;
-    g->asking = false;
+    resolver_close(g->resolver);
+    free(g->path);
+    free(g);
+}
+
+static void take(struct gauges *g, const struct httpc_answer *a)
+{
     if (a->result == HTTPC_OK && a->status == 200) {
         results_gauges(g->results, (const char *)a->body, a->len);
         return;
@@ -57,6 +64,18 @@ static void on_answer(void *owner, const struct httpc_answer *a)
     g->complained = true;
 }
 
+static void on_answer(void *owner, const struct httpc_answer *a)
+{
+    struct gauges *g = owner;
+    g->asking = false;
+    take(g, a);
+    if (g->again) {
+        g->again = false;
+        gauges_read(g);
+    } else if (g->closing)
+        httpc_close(g->client, on_closed, g);
+}
+
 void gauges_read(struct gauges *g)
 {
     if (g == NULL || g->asking)
@@ -65,12 +84,11 @@ void gauges_read(struct gauges *g)
     httpc_send(g->client, "GET", g->path, NULL, NULL, NULL, 0, true, on_answer, g);
 }
 
-void gauges_close(struct gauges *g)
+void gauges_finish(struct gauges *g)
 {
     if (g == NULL)
         return;
-    httpc_close(g->client, NULL, NULL);
-    resolver_close(g->resolver);
-    free(g->path);
-    free(g);
+    g->again = g->asking;
+    g->closing = true;
+    gauges_read(g);
 }

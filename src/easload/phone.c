@@ -23,7 +23,8 @@ void phone_world_init(struct phone_world *w, struct netloop *loop, const struct 
                               .events = events,
                               .deadline_list = deadline_list + 1,
                               .answer_ms = 30000,
-                              .answer_max = 64 * 1024 * 1024};
+                              .answer_max = 64 * 1024 * 1024,
+                              .requests_left = UINT64_MAX};
     wire_init(&w->wire, loop, deadline_list, 30000);
     wbxml_tree_init(&w->tree, 1000000);
     buf_init(&w->body, REQUEST_MAX);
@@ -200,6 +201,11 @@ static void send_request(struct phone *p)
 {
     struct phone_world *w = p->world;
     struct buf *head = &w->head;
+    if (w->requests_left == 0) {
+        failed(p, "dropped", "all requests are used up");
+        return;
+    }
+    w->requests_left--;
     write_head(p, &p->asked, w->body.len);
     if (w->events->on_request != NULL)
         w->events->on_request(p, &p->asked, (const char *)head->data, head->len, w->body.data, w->body.len);

@@ -39,7 +39,8 @@ struct phone_world {
     uint64_t answer_ms;     /* how long an answer may take, beyond a heartbeat */
     size_t answer_max;      /* bytes of an answer's body */
     uint64_t bytes_in, bytes_out;
-    size_t waiting; /* phones that wait in a Ping */
+    size_t waiting;         /* phones that wait in a Ping */
+    uint64_t requests_left; /* with none left, a step that would ask ends as "dropped" */
 };
 void phone_world_init(struct phone_world *w, struct netloop *loop, const struct phone_events *events,
                       unsigned deadline_list);

@@ -22,7 +22,8 @@ static const char *const action_names[] = {"drop", "new-ticket", NULL};
 #define KIND_KEYS(at)                                                                                        \
     {"does", CONF_STRING, at(does), .def = "push"}, {"system", CONF_STRING, at(system), .def = "current"},   \
         {"protocol", CONF_STRING, at(protocol), .help = "ActiveSync version"},                               \
-        {"folders", CONF_ENUM, at(folders), .flags = CONF_LIST, .names = folder_names, .def = "inbox"},      \
+        {"folders",     CONF_ENUM, at(folders), .flags = CONF_LIST | CONF_COMMAS, .names = folder_names,     \
+         .def = "inbox"},                                                                                    \
         {"heartbeat", CONF_DURATION, at(heartbeat_ms), .min = 1000, .max = 86400000, .def = NULL},           \
         {"window", CONF_INT, at(window), .min = 1, .max = 512, .def = "50"},                                 \
         {"truncation", CONF_SIZE, at(truncation), .max = 1 << 30, .def = "20000"},                           \
@@ -31,10 +32,10 @@ static const char *const action_names[] = {"drop", "new-ticket", NULL};
         {"start",                                                                                            \
          CONF_ENUM,                                                                                          \
          at(start_steps),                                                                                    \
-         .flags = CONF_LIST,                                                                                 \
+         .flags = CONF_LIST | CONF_COMMAS,                                                                   \
          .names = step_names,                                                                                \
          .def = "options,provision,folder-sync,sync"},                                                       \
-        {"repeat", CONF_ENUM, at(repeat_steps), .flags = CONF_LIST, .names = step_names},                    \
+        {"repeat", CONF_ENUM, at(repeat_steps), .flags = CONF_LIST | CONF_COMMAS, .names = step_names},      \
         {"every", CONF_DURATION, at(every_ms), .min = 1, .max = 31536000000},                                \
         {"pause", CONF_DURATION, at(pause_ms), .max = 31536000000},                                          \
         {"fresh", CONF_BOOL, at(fresh), .help = "as a new phone each time"},                                 \
@@ -106,7 +107,7 @@ static const struct conf_key keys[] = {
     {"report", CONF_STRING, AT(report), .help = "file for the HTML report"},
     {"gateway-metrics", CONF_STRING, AT(gateway_metrics), .help = "URL of the gateway's own figures"},
     {"quiet", CONF_BOOL, AT(quiet), .help = "no line while it runs"},
-    {"steps", CONF_ENUM, AT(steps), .flags = CONF_LIST, .names = step_names,
+    {"steps", CONF_ENUM, AT(steps), .flags = CONF_LIST | CONF_COMMAS, .names = step_names,
      .def = "options,provision,folder-sync,sync"},
     {"until", CONF_STRING, AT(until), .help = "last step"},
     {"headers", CONF_BOOL, AT(headers), .help = "show header fields"},
@@ -171,7 +172,8 @@ static const char phone_help[] =
 
 static const char phone_exit[] =
     "\nExit status: 0 all steps went well, 2 the command line is wrong, 10 no ticket, 11 no "
-    "connection,\n12 no tunnel, 20 options, 21 provision, 22 folder-sync, 23 sync, 24 ping, "
+    "connection,\n12 no tunnel, 13 no TLS inside it, 20 options, 21 provision, 22 folder-sync, 23 sync, 24 "
+    "ping, "
     "25 send-mail,\n26 attachment failed.\n";
 
 static const char run_help[] =
@@ -245,6 +247,7 @@ static int take_value(const struct conf_key *k, const char *value, struct settin
         if (ms < k->min || (k->max > 0 && ms > k->max))
             return bad_value(k, value, "out of range");
         *(int64_t *)field = ms;
+        s->ramped |= field == &s->ramp_ms;
         s->kind.paced |= field == &s->kind.every_ms || field == &s->kind.pause_ms;
         return -1;
     }
@@ -505,7 +508,7 @@ static void check_run(struct conf *c, struct settings *s)
         conf_error(c, &s->requests, "requests is missing: how many a run may make, at most");
     for (size_t i = 0; i < s->kinds.count; i++)
         check_kind(c, &kinds[i]);
-    if (s->ramp_ms == 0 && !conf_written(c, &s->ramp_ms))
+    if (!s->ramped && !conf_written(c, &s->ramp_ms))
         s->ramp_ms = s->duration_ms / 4;
 }
 

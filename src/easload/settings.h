@@ -69,6 +69,7 @@ struct settings {
     /* run */
     struct conf_list kinds, stages, events;
     int64_t devices, duration_ms, requests, ramp_ms, seed, first;
+    bool ramped;      /* ramp was given as an option */
     const char *part; /* "2/3" */
     const char *json, *report, *gateway_metrics;
     bool quiet;

@@ -160,11 +160,19 @@ static unsigned roll(struct faults *f)
     return (unsigned)(f->random % 100);
 }
 
-const struct fault *faults_pick(struct faults *f, bool delay, const char *command, const char *user)
+static bool is_of(enum fault_action action, enum fault_moment moment)
+{
+    if (moment == FAULT_REFUSES)
+        return action == FAULT_STATUS || action == FAULT_THROTTLE || action == FAULT_RESET;
+    return (action == FAULT_DELAY) == (moment == FAULT_HOLDS);
+}
+
+const struct fault *faults_pick(struct faults *f, enum fault_moment moment, const char *command,
+                                const char *user)
 {
     for (size_t i = 0; i < f->count; i++) {
         struct fault *r = &f->rules[i];
-        if ((r->action == FAULT_DELAY) != delay ||
+        if (!is_of(r->action, moment) ||
             (strcmp(r->command, "*") != 0 && strcasecmp(r->command, command) != 0))
             continue;
         if ((r->user[0] != '\0' && strcasecmp(r->user, user) != 0) || roll(f) >= r->percent || r->left == 0)

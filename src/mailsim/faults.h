@@ -38,9 +38,15 @@ void faults_free(struct faults *f);
  * "Sync:451=https://other.example.com/Microsoft-Server- ActiveSync": adds a rule. ERR_SYNTAX with *why. */
 int faults_add(struct faults *f, const char *text, const char **why);
 void faults_clear(struct faults *f);
-/* The first rule of that action kind for this request that comes up now, counted; NULL: none. Borrowed until
- * the next call. */
-const struct fault *faults_pick(struct faults *f, bool delay, const char *command, const char *user);
+enum fault_moment {
+    FAULT_HOLDS,   /* the answer is held back: DELAY */
+    FAULT_REFUSES, /* in place of a wait that begins: STATUS, THROTTLE, RESET */
+    FAULT_SPOILS,  /* the answer goes out: all but DELAY */
+};
+/* The first rule of that moment for this request that comes up now, counted; NULL: none. Borrowed until the
+ * next call. */
+const struct fault *faults_pick(struct faults *f, enum fault_moment moment, const char *command,
+                                const char *user);
 const char *fault_name(enum fault_action action);
 /* As faults_add takes it. */
 size_t faults_count(const struct faults *f);

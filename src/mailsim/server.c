@@ -56,6 +56,8 @@ struct request {
     bool bad_query;
     bool is_mime;
     bool http10;
+    bool refused; /* by this fault, before it could wait */
+    struct fault fault;
     struct buf body;
     struct box *box;
     struct device *device;
@@ -233,7 +235,8 @@ static void close_peer(struct peer *p)
 static void send_answer(struct peer *p)
 {
     struct request *r = p->r;
-    const struct fault *f = faults_pick(p->s->o.faults, false, fault_command(r), r->user);
+    const struct fault *f =
+        r->refused ? &r->fault : faults_pick(p->s->o.faults, FAULT_SPOILS, fault_command(r), r->user);
     char fault[256] = "";
     if (f != NULL) {
         spoil(r, f, p->s->o.personality);
@@ -270,7 +273,7 @@ static void feed_behind(struct peer *p)
 /* The answer is made; it goes out at once, or when a fault lets it. */
 static void finish(struct peer *p)
 {
-    const struct fault *f = faults_pick(p->s->o.faults, true, fault_command(p->r), p->r->user);
+    const struct fault *f = faults_pick(p->s->o.faults, FAULT_HOLDS, fault_command(p->r), p->r->user);
     if (f == NULL) {
         send_answer(p);
         return;
@@ -317,6 +320,13 @@ static bool run_command(struct peer *p, enum turn turn)
     r->type = c.type;
     if (c.wait_s == 0)
         return true;
+    const struct fault *f =
+        turn == TURN_FIRST ? faults_pick(s->o.faults, FAULT_REFUSES, fault_command(r), r->user) : NULL;
+    if (f != NULL) {
+        r->refused = true;
+        r->fault = *f;
+        return true;
+    }
     if (turn == TURN_FIRST)
         deadline_set(s->o.loop, &p->deadline, DEADLINE_REQUEST, 1000ULL * c.wait_s);
     p->doing = WAITING;

@@ -78,12 +78,12 @@ START_TEST(which_comes_up)
     faults_add(f, "Ping:500,user=bob", &why);
     faults_add(f, "Ping:503,count=2", &why);
     faults_add(f, "Sync:507,percent=0", &why);
-    ck_assert_int_eq((int)faults_pick(f, true, "Sync", "x")->action, FAULT_DELAY);
-    ck_assert_uint_eq(faults_pick(f, false, "ping", "BOB")->status, 500);
-    ck_assert_uint_eq(faults_pick(f, false, "Ping", "alice")->status, 503);
-    ck_assert_uint_eq(faults_pick(f, false, "Ping", "alice")->status, 503);
-    ck_assert_ptr_null(faults_pick(f, false, "Ping", "alice"));
-    ck_assert_ptr_null(faults_pick(f, false, "Sync", "alice"));
+    ck_assert_int_eq((int)faults_pick(f, FAULT_HOLDS, "Sync", "x")->action, FAULT_DELAY);
+    ck_assert_uint_eq(faults_pick(f, FAULT_SPOILS, "ping", "BOB")->status, 500);
+    ck_assert_uint_eq(faults_pick(f, FAULT_SPOILS, "Ping", "alice")->status, 503);
+    ck_assert_uint_eq(faults_pick(f, FAULT_SPOILS, "Ping", "alice")->status, 503);
+    ck_assert_ptr_null(faults_pick(f, FAULT_SPOILS, "Ping", "alice"));
+    ck_assert_ptr_null(faults_pick(f, FAULT_SPOILS, "Sync", "alice"));
     ck_assert_uint_eq(faults_count(f), 3); /* the one that is used up has gone */
     for (int i = 0; i < 100; i++)
         faults_add(f, "Ping:500", &why);
@@ -99,7 +99,7 @@ START_TEST(chances)
     unsigned hits = 0;
     faults_add(f, "*:500,percent=25", &why);
     for (int i = 0; i < 10000; i++)
-        hits += faults_pick(f, false, "Ping", "") != NULL;
+        hits += faults_pick(f, FAULT_SPOILS, "Ping", "") != NULL;
     ck_assert(hits > 2200 && hits < 2800);
     faults_free(f);
 }
