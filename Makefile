@@ -237,11 +237,12 @@ cov: deps-check ## line coverage of the tests, in build/cov/coverage.html
 
 # ---- installing -----------------------------------------------------------------------------------------
 install: all ## install the programs and manual pages under PREFIX (/usr/local; DESTDIR respected)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/doc/stagate/config
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/doc/stagate/config/scenarios
 	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 README.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/stagate
 	install -m 644 config/*.yaml $(DESTDIR)$(PREFIX)/share/doc/stagate/config
+	install -m 644 config/scenarios/*.yaml $(DESTDIR)$(PREFIX)/share/doc/stagate/config/scenarios
 
 uninstall: ## remove what install put there
 	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%) $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/share/man/man1/%.1)

@@ -63,6 +63,25 @@ services:
   - {{name: "{MAIL}", connect: "%s"}}
 log: {{format: json}}
 """
+# Three hundred phones, as `easload run` takes them.
+LOAD = f"""
+target: https://mail.example.com
+topology: sta
+gateway: https://gateway.example.com:%s
+gateway-connect: 127.0.0.1:%s
+ca: {CERTS}/ca.crt
+user: phone%%d
+requests: 100000
+stages:
+  - {{for: 8s, devices: 300}}
+  - {{for: 12s, devices: 300}}
+kinds:
+  - {{name: waiting, share: 8, does: push}}
+  - {{name: polling, share: 1, does: poll, every: 1s}}
+  - {{name: sending, share: 1, does: send, every: 3s}}
+events:
+  - {{at: 15s, do: drop, share: 50}}
+"""
 REQUEST_TICKET = f"""<?xml version="1.0"?>
 <!DOCTYPE CtxSTAProtocol SYSTEM "CtxSTA.dtd">
 <CtxSTAProtocol version="4.0"><RequestTicket><AllowedTicketType>STA-v4</AllowedTicketType>
@@ -245,8 +264,8 @@ class Stage:
                    "DEMOPHONE1", *options]
         return subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True).stdout.strip()
 
-    def deliver(self, subject):
-        url = f"http://{self.mail.ready['control']}/deliver?user=alice&subject={subject.replace(' ', '%20')}"
+    def deliver(self, subject, user="alice"):
+        url = f"http://{self.mail.ready['control']}/deliver?user={user}&subject={subject.replace(' ', '%20')}"
         urllib.request.urlopen(urllib.request.Request(url, data=b"", method="POST"), timeout=10).close()
 
     def fault(self, *words):
@@ -415,8 +434,28 @@ def act_three(stage):
     goes("ok")
 
 
+def act_load(stage):
+    """Three hundred phones for 20 seconds: most wait, some poll, some send; half of them lose their connection"""
+    port = stage.gateway.ready["listeners"][0].rsplit(":", 1)[1]
+    (stage.folder / "load.yaml").write_text(LOAD % (port, port))
+    kept = ROOT / "build" / "demo"
+    kept.mkdir(parents=True, exist_ok=True)
+    report = kept / "load.html"
+    command = [stage.stagate.parent / "easload", "run", "-c", "load.yaml", "--ticket", stage.ticket(), "--report", report,
+               "--gateway-metrics", "unix:stagate.sock"]
+    load = subprocess.Popen([str(c) for c in command], cwd=stage.folder, stdout=subprocess.PIPE, text=True)
+    time.sleep(11)
+    for number in range(1, 41):
+        stage.deliver("Board meeting moved", f"phone{number}")
+    out, _ = load.communicate(timeout=60)
+    table, _, _ = out.partition("\nThe gateway's own figures")
+    print(textwrap.indent(table.strip(), "  "))
+    assert load.returncode == 0, out
+    say_phone(f"report with plots, for a browser: {os.path.relpath(report)}")
+
+
 ACTS = {"sync": act_sync, "ping": act_ping, "host": act_host, "expired": act_expired, "floor": act_floor,
-        "signin": act_signin, "week": act_week, "three": act_three}
+        "signin": act_signin, "week": act_week, "three": act_three, "load": act_load}
 
 
 def main():

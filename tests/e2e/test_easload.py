@@ -8,6 +8,7 @@ import subprocess
 import types
 
 import pytest
+import yaml
 
 import authorities
 import issuing
@@ -16,6 +17,7 @@ import wire
 from issuing import PASSWORD
 from mailsims import Mailsim
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 INSPECT = "inspect.example.com:443"
 ROWS = ["OPTIONS", "Provision", "FolderSync", "Sync", "Ping", "SendMail", "Fetch", "ticket", "TCP", "TLS", "tunnel", "inner TLS",
         "connection", "mail to wake", "mail to sync", "own lag"]
@@ -376,6 +378,35 @@ def test_failures_are_counted_by_kind(plain, tmp_path):
     assert {(e["row"], e["kind"]) for e in result["errors"]} == {("connection", "refused")}
 
 
+def shorter(duration, by):
+    """A tenth of a time as scenarios write them, or so."""
+    ms = sum(int(n) * {"ms": 1, "s": 1000, "m": 60000}[unit] for n, unit in re.findall(r"(\d+)(ms|s|m)", duration))
+    return f"{max(ms // by, 1)}ms"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config/scenarios").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_scenarios_that_come_with_it(plain, gateway, certs, tmp_path, path):
+    """Each runs as it is, but shorter and with fewer phones."""
+    scenario = yaml.safe_load(path.read_text())
+    for stage in scenario.get("stages", []):
+        stage.update({"for": shorter(stage["for"], 40), "devices": stage["devices"] // 50})
+    for event in scenario.get("events", []):
+        event["at"] = shorter(event["at"], 20)
+    for kind in [scenario, *scenario.get("kinds", [])]:
+        kind.update({k: shorter(kind[k], 20) for k in ("every", "duration", "ramp", "ticket-lifetime") if k in kind})
+    if "devices" in scenario:
+        scenario["devices"] //= 10
+    if scenario.get("topology") == "sta":
+        scenario.update({"gateway": "https://gateway.example.com:%d" % gateway.address()[1], "gateway-connect": "%s:%d" % gateway.address(),
+                         "sign-in": "http://%s:%d" % gateway.address(of="sta"), "password": PASSWORD, "ca": str(certs.ca_crt)})
+    else:
+        scenario.update({"target": f"http://{plain.address}", "user": path.stem + "%d"})
+    (tmp_path / "s.yaml").write_text(json.dumps(scenario))
+    result = run(tmp_path, "-c", tmp_path / "s.yaml", code=1 if path.stem == "expired-tickets" else 0)
+    assert result["rows"]["Sync"]["count"] >= 10 and result["devices"] > 0
+    assert {e["kind"] for e in result["errors"]} == ({"ticket_expired"} if path.stem == "expired-tickets" else set())
+
+
 def test_sources(plain, tmp_path):
     result = run(tmp_path, "-t", f"http://{plain.address}", "-n", 6, "-d", "2s", "--ramp", "0s", "--requests", 100,
                  "--source", "127.0.9.1-127.0.9.3", "--user", "source%d")
@@ -440,7 +471,7 @@ def test_a_full_disk(plain, tmp_path):
 
 
 def test_the_manual_page_names_every_option():
-    text = (pathlib.Path(__file__).resolve().parents[2] / "docs/man/easload.1").read_text()
+    text = (ROOT / "docs/man/easload.1").read_text()
     for command in ("phone", "run", "merge"):
-        for option in re.findall(r"--[a-z][a-z-]+", easload(command, "--help").stdout):
+        for option in set(re.findall(r"--[a-z][a-z-]+", easload(command, "--help").stdout)) - {"--help"}:
             assert f"Fl {option[1:]}" in text, option
