@@ -79,7 +79,7 @@ static void forget_credential(struct channel *c)
 
 static void end(struct channel *c, const char *kind, const char *fmt, const char *what)
 {
-    struct failure why;
+    struct failure why = {.kind = ""};
     if (c->ended || c->phase == CHANNEL_CLOSING || c->phase == CHANNEL_IDLE)
         return;
     c->ended = true;

@@ -277,7 +277,7 @@ static const char *attachment_query(const char *reference)
 {
     static _Thread_local char text[32 + 3 * 256];
     char *p = text + sprintf(text, "&AttachmentName=");
-    for (size_t i = 0; reference[i] != '\0' && i < 256; i++)
+    for (size_t i = 0; i < 256 && reference[i] != '\0'; i++)
         p += sprintf(p, "%%%02X", (unsigned char)reference[i]);
     return text;
 }

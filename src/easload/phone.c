@@ -87,7 +87,7 @@ static void done(struct phone *p, const struct failure *why)
 
 static void failed(struct phone *p, const char *kind, const char *detail)
 {
-    struct failure why;
+    struct failure why = {.kind = ""};
     failure_set(&why, kind, "%s", detail);
     done(p, &why);
 }
@@ -325,7 +325,7 @@ static void on_channel_end(struct channel *c, const struct failure *why)
     if (phase == PHONE_ASKED && p->reader != NULL && p->got_byte && strcmp(why->kind, "closed") == 0 &&
         http_reader_finish(p->reader) == HTTP_DONE) {
         /* a body that the end of the connection ends is one of HTTP/1.0's, and of no server of ActiveSync */
-        struct failure odd;
+        struct failure odd = {.kind = ""};
         failure_set(&odd, "not_http", "the answer has no length");
         exchange_failed(p, &odd);
     } else if (phase == PHONE_ASKED && p->reused && !p->got_byte && !p->again && p->asked.repeatable) {
@@ -431,7 +431,7 @@ static void on_data(struct channel *c, const uint8_t *data, size_t len)
             answered(p);
             return;
         } else if (rc < 0) {
-            struct failure why;
+            struct failure why = {.kind = ""};
             failure_set(&why, p->too_big ? "too_big" : "not_http", "the answer: %s",
                         p->too_big ? "its body is too big" : http_reader_why(p->reader));
             exchange_failed(p, &why);
@@ -445,7 +445,7 @@ static void on_data(struct channel *c, const uint8_t *data, size_t len)
 static void on_deadline(struct deadline *d)
 {
     struct phone *p = list_entry(d, struct phone, deadline);
-    struct failure why;
+    struct failure why = {.kind = ""};
     failure_set(&why, "timeout", "no answer in time to %s", verb_names[p->asked.verb]);
     exchange_failed(p, &why);
 }

@@ -446,7 +446,7 @@ static void check_kind(struct conf *c, struct kind_settings *k)
 {
     if (k->system != NULL && client_system_by_name(k->system) == NULL) {
         const char *names[16] = {NULL};
-        for (size_t i = 0; client_systems[i].name != NULL && i < 15; i++)
+        for (size_t i = 0; i < 15 && client_systems[i].name != NULL; i++)
             names[i] = client_systems[i].name;
         const char *near = suggest(k->system, names);
         conf_error(c, &k->system, "there is no system %s%s%s%s", k->system, near ? "; did you mean " : "",

@@ -70,7 +70,7 @@ def gateway(make_shared, certs, secure):
                 lab.service(mail, INSPECT, verify=False, relay="inspect",
                             inspect_ca={"certificate": certs.inspect_ca_crt, "key": certs.inspect_ca_key})]
     g = make_shared.gateway(
-        services, start=False, admin={"socket": issuing.SOCKET},
+        services, start=False, admin={"socket": issuing.SOCKET}, log={"format": "json", "requests": "all"},
         listeners=[lab.listener(certs, doors=["socks", "connect"]), lab.listener(certs, doors=["activesync"])],
         authorities=[authorities.embedded(store="memory:")],
         **{"sign-in": {"htpasswd": "users"}})
