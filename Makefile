@@ -94,7 +94,7 @@ UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/tes
 FUZZ     := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH    := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all deps demo test check unit e2e interop certs asan tsan fuzz fuzz-replay bench format lint cov \
+.PHONY: all deps demo test check unit e2e interop certs asan tsan fuzz fuzz-replay bench bench-phones format lint cov \
         install uninstall clean help deps-build deps-check deps-interop deps-bench
 
 all: deps-build $(BINS) ## build the programs
@@ -215,6 +215,10 @@ interop: all certs deps-interop ## real servers and clients (SOGo, curl, openssl
 
 bench: all certs deps-bench $(BENCH) ## measure beside haproxy, nginx, squid, hitch and apache
 	@STAGATE_BIN=$(abspath $(BUILD)) $(PY) tests/bench/bench.py $(BENCHARGS)
+
+PHONES ?= 50000
+bench-phones: all certs ## 50,000 phones waiting at once, TLS in TLS, then mail to 1,000 of them (PHONES=N)
+	@$(PY) tests/bench/many.py --bin $(BUILD) --phones $(PHONES)
 
 FORMAT_FILES = $(shell git ls-files '*.c' '*.h')
 format: deps-check ## lay the code out

@@ -192,15 +192,14 @@ static const char *noteworthy(const struct phone *p, const struct device_request
 static void on_exchange(struct phone *p, const struct device_request *r, const struct device_answer *a,
                         uint64_t us, const struct failure *why)
 {
-    char outcome[64] = "ok", more[FAILURE_DETAIL + 8];
+    char outcome[64] = "ok";
     if (a != NULL && me.settings.xml)
         show_document('<', a->type, a->body, a->len);
     if (why != NULL)
         snprintf(outcome, sizeof outcome, "%s", why->kind);
     else if (a != NULL)
         snprintf(outcome, sizeof outcome, "HTTP %u", a->status);
-    snprintf(more, sizeof more, "%s", why != NULL ? why->detail : noteworthy(p, r, a));
-    line(verb_names[r->verb], outcome, why == NULL, us, more);
+    line(verb_names[r->verb], outcome, why == NULL, us, why != NULL ? why->detail : noteworthy(p, r, a));
 }
 
 static void end(void)

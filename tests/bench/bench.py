@@ -18,13 +18,14 @@ import time
 import peers as peer_list
 from authority import AuthorityPart
 from mail import MailPart
+from phones import PhonesPart
 from procs import BenchError, Process, cpu_ns_at_rest, descriptor_count, descriptor_limit, pss_bytes, tail
 from relay import RelayPart
 
 HELD = 9000  # tunnels or connections in the works that measure memory
 PHASE_S = 300
 PROXY_WORKS = ("setup", "resumed", "down", "up", "pingpong", "hold", "silent", "hello")
-WORK_NAMES = (*PROXY_WORKS, "relay", "authority", "mail")
+WORK_NAMES = (*PROXY_WORKS, "relay", "authority", "mail", "phones")
 
 
 class Metric:
@@ -228,7 +229,7 @@ class Bench:
                 for peer in self.peers:
                     if not peer.extra_for or work in peer.extra_for:
                         self.run_cell(work, peer, f"{work} {number}/{rounds} {peer.name}")
-        for name, part in (("relay", RelayPart), ("authority", AuthorityPart), ("mail", MailPart)):
+        for name, part in (("relay", RelayPart), ("authority", AuthorityPart), ("mail", MailPart), ("phones", PhonesPart)):
             if name in works:
                 self.parts[name] = part(self, say)
                 self.parts[name].run()
