@@ -146,7 +146,8 @@ def test_through_the_activesync_door(gateway, certs):
 
 
 def test_through_an_inspected_tunnel(gateway, certs):
-    said = phone("-t", f"https://{INSPECT}", *through(gateway, certs, *sign_in(gateway))[2:], "--insecure", "--until", "provision", "-x")
+    said = phone("-t", f"https://{INSPECT}", *through(gateway, certs, *sign_in(gateway))[2:], "--insecure", "--door", "connect",
+                 "--until", "provision", "-x")
     assert "<Provision xmlns=\"Provision\">" in said and "<settings:Model>easload</settings:Model>" in said
     gateway.wait_log("its request", event="request", command="Provision", reason="ok")
 
