@@ -185,13 +185,13 @@ static void start_ticking(struct tunnels *t)
         deadline_set(&t->worker->loop, &t->tick, WORKER_DRAIN_DEADLINE, TICK_MS);
 }
 
-static void schedule(struct tunnels *t, struct held *h)
+static int64_t due_of(const struct held *h, const struct conn *c)
 {
-    int64_t due = h->refresh_at_ms;
-    for (struct list *l = h->conns.next; l != &h->conns; l = l->next) {
-        const struct conn *c = list_entry(l, struct conn, ticket_link);
-        due = earlier(due, earlier(forced_at(h, c), expiry_at(h, c)));
-    }
+    return earlier(forced_at(h, c), expiry_at(h, c));
+}
+
+static void schedule_at(struct tunnels *t, struct held *h, int64_t due)
+{
     if (due == h->due_ms && h->place != NOT_IN_HEAP)
         return;
     heap_remove(t, h);
@@ -200,6 +200,14 @@ static void schedule(struct tunnels *t, struct held *h)
         return;
     heap_add(t, h);
     start_ticking(t);
+}
+
+static void schedule(struct tunnels *t, struct held *h)
+{
+    int64_t due = h->refresh_at_ms;
+    for (struct list *l = h->conns.next; l != &h->conns; l = l->next)
+        due = earlier(due, due_of(h, list_entry(l, struct conn, ticket_link)));
+    schedule_at(t, h, due);
 }
 
 /* ---- coming and going ---- */
@@ -254,11 +262,16 @@ void tunnels_add(struct tunnels *t, struct conn *c, const struct record *ticket,
                  struct authority_client *client)
 {
     struct held *h = find(t, authority_client_authority(client), ticket->hash);
-    if (h == NULL)
+    bool is_new = h == NULL;
+    if (is_new)
         h = held_new(t, ticket, ref, client);
     c->held = h;
     list_append(&h->conns, &c->ticket_link);
-    schedule(t, h);
+    /* one more can only make it earlier: thousands may share a ticket */
+    if (is_new)
+        schedule(t, h);
+    else
+        schedule_at(t, h, earlier(h->due_ms, due_of(h, c)));
 }
 
 void tunnels_remove(struct tunnels *t, struct conn *c)
