@@ -94,6 +94,9 @@ void stream_init(struct stream *s, struct netloop *loop, const struct stream_eve
 /* Takes a connection off a listening handle. tls_server: TLS will be spoken, on_first comes. Starts reading.
  */
 int stream_accept(struct stream *s, uv_stream_t *listener, bool tls_server);
+/* TCP_NODELAY and keepalive: 60 s idle, then 4 probes 15 s apart. libuv's own keepalive gives up after 10 s,
+ * which phones out of reach for a moment would not survive, nor thousands that are probed at once. */
+void stream_set_tcp(int fd);
 /* Connects; on_open or on_error follow. Plain until stream_start_tls is called in on_open (client) . */
 int stream_connect(struct stream *s, const struct sockaddr *address);
 /* The same from an address of this machine, whose port the kernel picks (port 0) when it knows where the

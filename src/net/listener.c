@@ -8,7 +8,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,16 +19,6 @@
 static socklen_t address_size(const struct sockaddr *sa)
 {
     return sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-}
-
-static void set_inherited(int fd)
-{
-    int one = 1, idle = 60, interval = 15, count = 4;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
 }
 
 /* A socket that is bound and listens. */
@@ -62,7 +51,7 @@ int listener_bind(const struct sockaddr *address, bool first, int *fd)
     }
     int rc = bind_socket(address, true, fd);
     if (rc == 0)
-        set_inherited(*fd);
+        stream_set_tcp(*fd);
     return rc;
 }
 

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,8 +17,7 @@
 
 #define QUEUE_MAX                                                                                            \
     (64 * 1024 * 1024) /* the owner's high-water mark comes long before: this one only catches bugs */
-#define FIRST_MAX        (5 + 16384) /* a whole TLS record without encryption */
-#define KEEPALIVE_IDLE_S 60
+#define FIRST_MAX        (5 + 16384)  /* a whole TLS record without encryption */
 #define SEAL_MAX         (256 * 1024) /* sealed at once: bounds the loop's output buffer */
 #define RECORD_HEADER    5
 #define RECORD_HANDSHAKE 22
@@ -582,6 +582,16 @@ static void on_connected(uv_connect_t *req, int status)
     tell_open(s);
 }
 
+void stream_set_tcp(int fd)
+{
+    int one = 1, idle = 60, interval = 15, count = 4;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
 /* A socket of that family, bound to the address without taking a port yet. */
 static int bind_to(struct stream *s, const struct sockaddr *from)
 {
@@ -624,8 +634,9 @@ int stream_connect_from(struct stream *s, const struct sockaddr *from, const str
         free(req);
         return rc;
     }
-    uv_tcp_nodelay(&s->tcp, 1);
-    uv_tcp_keepalive(&s->tcp, 1, KEEPALIVE_IDLE_S); /* accepted sockets inherit theirs */
+    uv_os_fd_t fd;
+    if (uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0)
+        stream_set_tcp(fd);
     return 0;
 }
 
