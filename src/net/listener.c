@@ -14,6 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "net/stream.h"
+
 #define BACKLOG 4096 /* the kernel cuts it to net.core.somaxconn */
 
 static socklen_t address_size(const struct sockaddr *sa)
