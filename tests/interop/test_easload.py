@@ -1,0 +1,54 @@
+"""easload's phones against SOGo: straight to its own port, and through the gateway."""
+import json
+import re
+import subprocess
+import time
+
+import pytest
+from interop import HOST, lab
+
+ALICE = ["--user", "alice", "--password", "alice-secret", "--domain", "example.com"]
+
+
+def easload(*args, timeout=300):
+    return subprocess.run([str(lab.BIN / "easload"), *map(str, args)], capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.mark.parametrize("version", ["12.1", "14.0", "14.1"])
+def test_a_phone_straight_to_it(sogo, version):
+    done = easload("phone", "-t", f"http://127.0.0.1:{sogo.env['WO_PORT']}/SOGo/Microsoft-Server-ActiveSync", *ALICE, "--protocol", version,
+                   "--device", f"straight{version.replace('.', '')}", "--steps", "options,provision,folder-sync,sync,send-mail,sync")
+    assert done.returncode == 0, done
+    assert "HTTP 200" in done.stdout and done.stdout.count("SendMail") == 1
+
+
+def through(gateway, ca, *args):
+    ticket = lab.keep_secret(gateway.ticket())
+    return ["-t", f"https://{HOST}", "--topology", "sta", "--gateway", f"https://gateway.example.com:{gateway.address()[1]}",
+            "--gateway-connect", "127.0.0.1:%d" % gateway.address()[1], "--ticket", ticket, "--ca", ca, *ALICE, *args]
+
+
+@pytest.mark.parametrize("door", ["socks", "connect"])
+def test_a_phone_is_woken_through_the_gateway(gateway, ca, sogo, door):
+    way = through(gateway, ca, "--device", f"through{door}", "--door", door)
+    phone = subprocess.Popen([str(lab.BIN / "easload"), "phone", *way, "--until", "ping", "--heartbeat", "120s", "-H"],
+                             stdout=subprocess.PIPE, text=True)
+    said = ""
+    while "Cmd=Ping" not in said:
+        line = phone.stdout.readline()
+        assert line, said
+        said += line
+    time.sleep(2)  # SOGo looks now and then: a Ping that has just begun is no different to it
+    sogo.deliver("alice", "Woken through the gateway")
+    said += phone.communicate(timeout=150)[0]
+    assert phone.returncode == 0, said
+    assert re.search(r"Ping +HTTP 200 .* changes", said), said
+
+
+def test_some_phones_at_once(gateway, ca, sogo, tmp_path):
+    way = through(gateway, ca, "--device", "some%d", "-n", 4, "-d", "12s", "--ramp", "2s", "--requests", 200, "--does", "poll", "--every",
+                  "2s", "--json", tmp_path / "r.json", "--report", tmp_path / "r.html", "-q")
+    done = easload("run", *way)
+    assert done.returncode == 0, done
+    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert rows["FolderSync"]["count"] == 4 and rows["Sync"]["count"] >= 20 and rows["tunnel"]["count"] >= 4
