@@ -152,7 +152,7 @@ static void append_target(struct buf *b, const struct phone *p, const struct dev
         buf_append_str(b, "&User=");
         append_escaped(b, p->user);
         buf_append_str(b, "&DeviceId=");
-        buf_append_str(b, p->device.id);
+        append_escaped(b, p->device.id);
         buf_append_str(b, "&DeviceType=");
         append_escaped(b, o->type);
         buf_append_str(b, r->extra);

@@ -170,6 +170,20 @@ static void connect_both(bool tls)
     run_until(&server.open);
 }
 
+START_TEST(from_an_address)
+{
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = {htonl(0x7f000009)}}; /* 127.0.0.9 */
+    struct sockaddr_storage peer;
+    use_tls = false;
+    stream_init(&client.s, &loop, &events, &client);
+    ck_assert_int_eq(stream_connect_from(&client.s, (struct sockaddr *)&from, (struct sockaddr *)&address), 0);
+    run_until(&client.open);
+    run_until(&server.open);
+    ck_assert_int_eq(stream_peer(&server.s, &peer), 0);
+    ck_assert_uint_eq(ntohl(((struct sockaddr_in *)&peer)->sin_addr.s_addr), 0x7f000009);
+}
+END_TEST
+
 START_TEST(half_close_both_ways)
 {
     connect_both(_i == 1);
@@ -348,6 +362,7 @@ int main(void)
     TCase *t = tcase_create("loopback");
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, from_an_address);
     tcase_add_loop_test(t, half_close_both_ways, 0, 2);
     tcase_add_loop_test(t, back_pressure, 0, 2);
     tcase_add_loop_test(t, shutdown_comes_last, 0, 2);
