@@ -17,8 +17,8 @@ import time
 
 import peers as peer_list
 from authority import AuthorityPart
+from clients import PhonesPart
 from mail import MailPart
-from phones import PhonesPart
 from procs import BenchError, Process, cpu_ns_at_rest, descriptor_count, descriptor_limit, pss_bytes, tail
 from relay import RelayPart
 

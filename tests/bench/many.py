@@ -20,7 +20,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from phones import GATEWAY, activesync  # noqa: E402,F401
+from clients import GATEWAY  # noqa: E402
 from procs import BenchError, Process, cpu_ns, descriptor_limit, pss_bytes, tail  # noqa: E402
 from relay import SERVICE  # noqa: E402
 

@@ -3,9 +3,10 @@ import json
 import re
 import subprocess
 import time
+import zlib
 
 import pytest
-from interop import HOST, lab
+from interop import HOST, STATE, lab
 
 ALICE = ["--user", "alice", "--password", "alice-secret", "--domain", "example.com"]
 
@@ -52,3 +53,31 @@ def test_some_phones_at_once(gateway, ca, sogo, tmp_path):
     assert done.returncode == 0, done
     rows = json.loads((tmp_path / "r.json").read_text())["rows"]
     assert rows["FolderSync"]["count"] == 4 and rows["Sync"]["count"] >= 20 and rows["tunnel"]["count"] >= 4
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_its_report_in_a_browser(gateway, ca, sogo, tmp_path, scheme):
+    """Chromium without scripts shows it: nothing is fetched, nothing complained of, and dark is dark."""
+    done = easload("run", *through(gateway, ca, "--device", f"report{scheme}%d", "-n", 2, "-d", "4s", "--requests", 50, "--does", "poll", "--every", "1s",
+                                   "--report", tmp_path / "r.html", "-q"))
+    assert done.returncode == 0, done
+    shot = STATE / f"easload-report-{scheme}.png"
+    dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else ["--blink-settings=preferredColorScheme=1"]
+    shown = subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-javascript", "--enable-logging=stderr", *dark,
+                            f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1000,1600", f"--screenshot={shot}",
+                            f"file://{tmp_path / 'r.html'}"], capture_output=True, text=True, timeout=120)
+    assert shown.returncode == 0 and shot.stat().st_size > 20_000, shown
+    assert "CONSOLE" not in shown.stderr, shown.stderr
+    assert (corner(shot) < 100) == (scheme == "dark"), corner(shot)
+
+
+def corner(path):
+    """The brightness of a PNG's first pixel: filter byte, then red, green, blue."""
+    data, at, packed = path.read_bytes(), 8, b""
+    while at < len(data):
+        length, kind = int.from_bytes(data[at:at + 4], "big"), data[at + 4:at + 8]
+        if kind == b"IDAT":
+            packed += data[at + 8:at + 8 + length]
+        at += 12 + length
+    first = zlib.decompressobj().decompress(packed, 4)
+    return sum(first[1:4]) // 3

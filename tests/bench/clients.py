@@ -163,7 +163,8 @@ class PhonesPart:
             if time.monotonic() > end:
                 raise BenchError(f"stagate does not start: {text}")
             time.sleep(0.02)
-        port = json.loads(text.splitlines()[0])["listeners"][0].rpartition(":")[2]
+        ready = next(line for line in text.splitlines() if '"ready"' in line)
+        port = json.loads(ready)["listeners"][0].rpartition(":")[2]
         ticket = subprocess.run([stagate, "ticket", "issue", "-c", str(conf), "--user", "alice"], check=True, capture_output=True,
                                 text=True).stdout.strip()
         grown = [self.waiting(folder, n, port, ticket) for n in (few, self.held)]
