@@ -176,7 +176,8 @@ START_TEST(from_an_address)
     struct sockaddr_storage peer;
     use_tls = false;
     stream_init(&client.s, &loop, &events, &client);
-    ck_assert_int_eq(stream_connect_from(&client.s, (struct sockaddr *)&from, (struct sockaddr *)&address), 0);
+    ck_assert_int_eq(stream_connect_from(&client.s, (struct sockaddr *)&from, (struct sockaddr *)&address),
+                     0);
     run_until(&client.open);
     run_until(&server.open);
     ck_assert_int_eq(stream_peer(&server.s, &peer), 0);
