@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
+
 #define HTTP_HEAD_MAX   16384 /* bytes of request or status line and all fields */
 #define HTTP_FIELDS_MAX 64
 
@@ -43,6 +45,7 @@
     X(ACCEPT_ENCODING, "Accept-Encoding")                                                                    \
     X(X_FORWARDED_FOR, "X-Forwarded-For")                                                                    \
     X(CONTENT_ENCODING, "Content-Encoding")                                                                  \
+    X(X_STAGATE_REASON, "X-Stagate-Reason")                                                                  \
     X(PROXY_CONNECTION, "Proxy-Connection")                                                                  \
     X(TRANSFER_ENCODING, "Transfer-Encoding")                                                                \
     X(X_FORWARDED_PROTO, "X-Forwarded-Proto")                                                                \
@@ -130,6 +133,8 @@ bool http_value_has_token(const char *value, const char *token);
  * it is not Basic with a colon and without NUL, ERR_TOO_BIG if a buffer is too small; both buffers are wiped
  * then. */
 int http_basic_decode(const char *value, char *user, size_t user_cap, char *password, size_t password_cap);
+/* Appends "Basic " and the credentials. ERR_TOO_BIG if they do not fit; what was encoded is wiped. */
+int http_basic_encode(struct buf *out, const char *user, const char *password);
 /* What stands behind "scheme " in an Authorization value, NULL when the scheme is another one
  * (case-insensitive). */
 const char *http_auth_param(const char *value, const char *scheme);

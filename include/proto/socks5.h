@@ -1,5 +1,5 @@
-/* SOCKS5 (RFC 1928), server side, CONNECT only, with RFC 1929 user name and password, as a push parser
- * without I/O.
+/* SOCKS5 (RFC 1928), CONNECT only, as push parsers without I/O: the server's side, with RFC 1929 user name
+ * and password, and, at the end, that of a client which sends no greeting.
  *
  * Two openings are accepted: a method greeting, and, as STA clients also send it, the CONNECT request right
  * away. The fourth byte tells ("05 01 00 05": a one-method greeting with the request behind it; "05 01 00
@@ -66,5 +66,22 @@ int socks5_feed(struct socks5 *s, const uint8_t *data, size_t len, size_t *used,
  * number of bytes; 0 when `early` and code is not 0, or when the method was refused (FF said it): nothing can
  * be said any more, close. */
 size_t socks5_reply(const struct socks5 *s, uint8_t code, uint8_t dst[SOCKS5_REPLY_MAX]);
+
+/* ---- the client's side: a request without a greeting, as STA clients send it ---- */
+
+#define SOCKS5_REQUEST_MAX (7 + 255)
+/* CONNECT to a name of at most 255 bytes, a ticket or a host. The number of bytes, or ERR_TOO_BIG. */
+int socks5_request(uint8_t dst[SOCKS5_REQUEST_MAX], const char *name, uint16_t port);
+
+/* Its reply. Zeroed memory is one of which nothing has come. */
+struct socks5_client {
+    uint8_t code;       /* when done: REP, 0 for success */
+    uint16_t held;      /* bytes that have come */
+    uint8_t message[5]; /* the first of them: what they are, and how many more there will be */
+};
+/* SOCKS5_MORE; SOCKS5_DONE, *used then tells how much of the input belonged to the reply: of a refusal, which
+ * is all there is to come, its first two bytes do. ERR_SYNTAX: no reply. */
+int socks5_client_feed(struct socks5_client *s, const uint8_t *data, size_t len, size_t *used);
+const char *socks5_code_text(uint8_t code); /* "connection refused", as RFC 1928 6 has it */
 
 #endif

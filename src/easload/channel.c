@@ -13,7 +13,7 @@
 
 #define PLAIN_BYTES (64 * 1024)
 
-const char *const channel_phase_names[] = {"idle", "TCP", "TLS", "tunnel", "inner TLS", "open", "closing"};
+static const char *const phase_names[] = {"idle", "TCP", "TLS", "tunnel", "inner TLS", "open", "closing"};
 
 static int slot_index = -1; /* ex_data: SSL_SESSION ** where a new session goes */
 
@@ -54,10 +54,8 @@ void channel_prepare_context(SSL_CTX *ctx)
 
 static void enter(struct channel *c, enum channel_phase phase)
 {
-    c->wire->opening -= c->phase > CHANNEL_IDLE && c->phase < CHANNEL_OPEN;
     c->wire->open -= c->phase == CHANNEL_OPEN;
     c->phase = (uint8_t)phase;
-    c->wire->opening += phase > CHANNEL_IDLE && phase < CHANNEL_OPEN;
     c->wire->open += phase == CHANNEL_OPEN;
 }
 
@@ -180,12 +178,9 @@ static int on_connect_head(void *owner, const struct http_head *h)
 {
     struct channel *c = owner;
     char kind[FAILURE_KIND];
-    const char *reason = NULL;
+    const char *reason = http_head_field(h, HTTP_NAME_X_STAGATE_REASON, NULL);
     if (h->status / 100 == 2)
         return 0;
-    for (size_t i = 0; i < h->field_count; i++)
-        if (strcasecmp(h->fields[i].name, "X-Stagate-Reason") == 0)
-            reason = h->fields[i].value;
     if (reason != NULL)
         mem_copy_text(kind, sizeof kind, reason);
     else
@@ -196,34 +191,19 @@ static int on_connect_head(void *owner, const struct http_head *h)
     return ERR_CLOSED;
 }
 
-/* SOCKS5 replies by their code (RFC 1928 6). */
-static const char *socks_reply(unsigned code)
-{
-    static const char *const texts[] = {
-        "succeeded",           "general failure",       "not allowed",
-        "network unreachable", "host unreachable",      "connection refused",
-        "TTL expired",         "command not supported", "address type not supported"};
-    return code < sizeof texts / sizeof texts[0] ? texts[code] : "an unknown reply";
-}
-
 /* Bytes of the reply; what stands behind it is returned as offset. 0: not whole yet, or refused. */
 static size_t read_socks(struct channel *c, const uint8_t *data, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        c->socks[c->socks_len++] = data[i];
-        const uint8_t *r = c->socks;
-        if (c->socks_len >= 2 && r[1] != 0) {
-            char kind[FAILURE_KIND];
-            snprintf(kind, sizeof kind, "socks_%u", r[1]);
-            end(c, kind, "the gateway refused the tunnel: %s", socks_reply(r[1]));
-            return 0;
-        }
-        if (r[0] != 5 || (c->socks_len >= 4 && r[3] != 1 && r[3] != 4)) {
-            end(c, "not_socks", "%s", "the gateway's answer is no SOCKS5");
-            return 0;
-        }
-        if (c->socks_len == (c->socks_len >= 4 && r[3] == 4 ? 22 : 10))
-            return i + 1;
+    size_t used = 0;
+    int rc = socks5_client_feed(&c->socks, data, len, &used);
+    if (rc == SOCKS5_DONE && c->socks.code == 0)
+        return used;
+    if (rc == SOCKS5_DONE) {
+        char kind[FAILURE_KIND];
+        snprintf(kind, sizeof kind, "socks_%u", c->socks.code);
+        end(c, kind, "the gateway refused the tunnel: %s", socks5_code_text(c->socks.code));
+    } else if (rc < 0) {
+        end(c, "not_socks", "%s", "the gateway's answer is no SOCKS5");
     }
     return 0;
 }
@@ -251,16 +231,14 @@ static void read_tunnel(struct channel *c, const uint8_t *data, size_t len)
 
 static void ask_socks(struct channel *c)
 {
-    uint8_t message[8 + 256];
+    uint8_t message[SOCKS5_REQUEST_MAX];
     const char *name = c->credential != NULL ? c->credential : c->route->target.host;
     uint16_t port = c->credential != NULL ? 1494 : c->route->target.port; /* a ticket says where it leads */
-    size_t n = strlen(name) < 255 ? strlen(name) : 255;
-    const uint8_t head[] = {5, 1, 0, 3, (uint8_t)n};
-    memcpy(message, head, sizeof head);
-    memcpy(message + sizeof head, name, n);
-    message[sizeof head + n] = (uint8_t)(port >> 8);
-    message[sizeof head + n + 1] = (uint8_t)port;
-    stream_write(&c->stream, message, sizeof head + n + 2);
+    int n = socks5_request(message, name, port);
+    if (n < 0)
+        end(c, "not_socks", "%s", "a ticket of more than 255 bytes is no destination");
+    else
+        stream_write(&c->stream, message, (size_t)n);
     mem_wipe(message, sizeof message);
 }
 
@@ -269,25 +247,17 @@ static const struct http_events connect_events = {.on_head = on_connect_head};
 static void ask_connect(struct channel *c)
 {
     char target[HOSTPORT_TEXT];
-    uint8_t basic[512] = "";
     struct buf b;
     hostport_format(&c->route->target, target);
     buf_init(&b, 8192);
     buf_printf(&b, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n", target, target);
-    if (c->credential != NULL && c->route->user_credential) {
-        size_t n = strlen(c->credential);
-        if (n <= 360)
-            EVP_EncodeBlock(basic, (const uint8_t *)c->credential, (int)n);
-        buf_printf(&b, "Proxy-Authorization: Basic %s\r\n", (const char *)basic);
-    } else if (c->credential != NULL) {
-        buf_printf(&b, "Proxy-Authorization: Bearer %s\r\n", c->credential);
-    }
+    if (c->credential != NULL)
+        buf_printf(&b, "Proxy-Authorization: %s\r\n", c->credential);
     buf_append_str(&b, "\r\n");
     c->head = http_reader_new(HTTP_RESPONSE, &connect_events, c);
     http_reader_expect(c->head, "CONNECT");
     stream_write(&c->stream, b.data, b.len);
     mem_wipe(b.data, b.len);
-    mem_wipe(basic, sizeof basic);
     buf_deinit(&b);
 }
 
@@ -361,7 +331,7 @@ static void on_eof(struct stream *s, bool clean)
     if (c->phase == CHANNEL_OPEN)
         end(c, "closed", "%s", "the server ended the connection");
     else
-        end(c, "closed", "the connection was ended while it was opened: %s", channel_phase_names[c->phase]);
+        end(c, "closed", "the connection was ended while it was opened: %s", phase_names[c->phase]);
 }
 
 static void on_error(struct stream *s, int code, const char *detail)
@@ -397,11 +367,12 @@ static const struct stream_events stream_events = {.on_open = on_open,
 static void on_deadline(struct deadline *d)
 {
     struct channel *c = list_entry(d, struct channel, deadline);
-    char kind[FAILURE_KIND];
-    static const char *const kinds[] = {"timeout",        "connect_timeout",   "tls_timeout",
-                                        "tunnel_timeout", "inner_tls_timeout", "timeout"};
-    snprintf(kind, sizeof kind, "%s", kinds[c->phase < CHANNEL_CLOSING ? c->phase : 0]);
-    end(c, kind, "no end of it in time: %s", channel_phase_names[c->phase]);
+    static const char *const kinds[CHANNEL_CLOSING] = {[CHANNEL_TCP] = "connect_timeout",
+                                                       [CHANNEL_TLS] = "tls_timeout",
+                                                       [CHANNEL_TUNNEL] = "tunnel_timeout",
+                                                       [CHANNEL_INNER] = "inner_tls_timeout"};
+    /* it is set while the connection is opened only */
+    end(c, kinds[c->phase], "no end of it in time: %s", phase_names[c->phase]);
 }
 
 /* ---- for the owner ---- */
@@ -433,7 +404,7 @@ void channel_open(struct channel *c, struct route *route, const struct offer *of
     c->route = route;
     c->offer = offer;
     c->ended = false;
-    c->socks_len = 0;
+    c->socks = (struct socks5_client){0};
     c->times = (struct channel_times){0};
     c->outer_resumed = c->inner_resumed = false;
     free(c->refusal);

@@ -15,6 +15,7 @@
 #include "net/stream.h"
 #include "proto/hostport.h"
 #include "proto/http.h"
+#include "proto/socks5.h"
 
 enum door { DOOR_NONE, DOOR_CONNECT, DOOR_SOCKS };
 
@@ -52,8 +53,7 @@ struct wire {
     unsigned deadline_list;
     uint64_t open_ms; /* how long an opening may take */
     size_t open;      /* channels that are open, for whoever looks on */
-    size_t opening;
-    bool resume; /* phones keep TLS sessions and resume them */
+    bool resume;      /* phones keep TLS sessions and resume them */
 };
 void wire_init(struct wire *w, struct netloop *loop, unsigned deadline_list, uint64_t open_ms);
 void wire_deinit(struct wire *w);
@@ -67,7 +67,6 @@ enum channel_phase {
     CHANNEL_OPEN,
     CHANNEL_CLOSING
 };
-extern const char *const channel_phase_names[]; /* "tcp", "tls", ... for people */
 
 struct channel;
 
@@ -92,6 +91,7 @@ struct channel {
     struct route *route;
     const struct offer *offer;
     struct tls inner;
+    struct socks5_client socks;                 /* the reply as far as it has come */
     struct http_reader *head;                   /* of CONNECT's answer; owned, NULL else */
     char *credential;                           /* for the opening; owned, wiped */
     SSL_SESSION *outer_session, *inner_session; /* to resume; owned */
@@ -101,17 +101,14 @@ struct channel {
     struct failure *refusal; /* CONNECT's answer says no; owned, NULL else */
     uint8_t phase;           /* enum channel_phase */
     uint8_t failed_in;       /* the phase that on_end came in */
-    uint8_t socks[32];       /* reply as far as it has come */
-    uint8_t socks_len;
-    bool ended; /* on_end was told */
+    bool ended;              /* on_end was told */
     bool outer_resumed, inner_resumed;
 };
 
 void channel_init(struct channel *c, struct wire *w, const struct channel_events *events, void *owner);
 void channel_deinit(struct channel *c); /* idle, or never opened */
-/* on_end can come from inside. credential: the ticket, or "user:password" for routes that take that; NULL:
- * none is sent. From idle only.
- */
+/* on_end can come from inside. credential: the ticket, where it is a SOCKS destination; else what stands
+ * behind "Proxy-Authorization: "; NULL: none is sent. From idle only. */
 void channel_open(struct channel *c, struct route *route, const struct offer *offer, const char *credential);
 void channel_write(struct channel *c, const uint8_t *data, size_t len); /* while it is open */
 void channel_close(struct channel *c); /* politely; any time, any number of times */

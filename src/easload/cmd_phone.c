@@ -174,7 +174,12 @@ static const char *noteworthy(const struct phone *p, const struct device_request
     text[0] = '\0';
     if (r->verb == VERB_OPTIONS && a->versions != NULL) {
         eas_version_format(device_version(d), version);
-        snprintf(text, sizeof text, "offers %.180s; the phone takes %s", a->versions, version);
+        struct buf offer;
+        buf_init(&offer, 65536);
+        visible_append(&offer, a->versions, strnlen(a->versions, 180), false);
+        snprintf(text, sizeof text, "offers %.*s; the phone takes %s", (int)offer.len,
+                 (const char *)offer.data, version);
+        buf_deinit(&offer);
     } else if (r->verb == VERB_FOLDER_SYNC) {
         snprintf(text, sizeof text, "%u of the phone's folders", d->folder_count);
     } else if (r->verb == VERB_SYNC) {

@@ -2,6 +2,7 @@
  * that reads; a server that wants provisioning or a new folder list first gets that in between (detour). */
 #include "device.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/visible.h"
 #include "proto/eas.h"
 
 #define MENDED_MAX 4 /* in one step: what still does not go then is a failure */
@@ -24,11 +26,21 @@ enum detour { DETOUR_NONE, DETOUR_POLICY, DETOUR_POLICY_KEPT, DETOUR_FOLDERS };
 
 void failure_set(struct failure *f, const char *kind, const char *fmt, ...)
 {
+    char text[FAILURE_DETAIL];
+    struct buf fit;
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(f->detail, sizeof f->detail, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    buf_init(&fit, 8 * sizeof text);
+    visible_append(&fit, text, strlen(text), false);
+    buf_append(&fit, "", 1);
+    mem_copy_text(f->detail, sizeof f->detail, (const char *)fit.data);
+    buf_deinit(&fit);
     mem_copy_text(f->kind, sizeof f->kind, kind);
+    for (char *p = f->kind; *p != '\0'; p++)
+        if (!isalnum((unsigned char)*p) && strchr("_:.-", *p) == NULL)
+            *p = '?';
 }
 
 void device_init(struct device *d, const struct device_options *options, const char *user, const char *id)
@@ -734,11 +746,10 @@ static enum device_verdict read_body(struct device *d, enum verb verb, const str
     return read_verb(d, verb, root, why);
 }
 
-enum device_verdict device_answer(struct device *d, enum step step, const struct device_request *asked,
+enum device_verdict device_answer(struct device *d, const struct device_request *asked,
                                   const struct device_answer *a, struct wbxml_tree *tree, struct failure *why)
 {
     enum device_verdict v = read_status(d, a, why);
-    (void)step;
     if (v != DEVICE_AGAIN || a->status != 200)
         return v;
     if (asked->verb == VERB_OPTIONS)

@@ -41,7 +41,9 @@ enum verb {
 extern const char *const verb_names[VERBS]; /* "OPTIONS", "Provision", ... */
 
 /* Why something failed: a kind out of a small set, to be counted by ("refused", "http_503", "status_142",
- * "ticket_expired"), and a sentence for a person, which may be empty. */
+ * "ticket_expired"), and a sentence for a person, which may be empty. Parts of both come from servers: kinds
+ * are made of letters, digits,
+ * '_', ':', '.' and '-', and sentences fit for a terminal. */
 #define FAILURE_KIND   48
 #define FAILURE_DETAIL 160
 struct failure {
@@ -143,7 +145,7 @@ struct device_answer {
     size_t len;
 };
 /* tree is scratch, any device's. */
-enum device_verdict device_answer(struct device *d, enum step step, const struct device_request *asked,
+enum device_verdict device_answer(struct device *d, const struct device_request *asked,
                                   const struct device_answer *a, struct wbxml_tree *tree,
                                   struct failure *why);
 

@@ -115,20 +115,6 @@ static void append_escaped(struct buf *b, const char *s)
     }
 }
 
-static void append_credentials(struct buf *b, const struct phone *p)
-{
-    char plain[384];
-    uint8_t text[520];
-    int n = snprintf(plain, sizeof plain, "%s:%s", p->user, p->kind->password);
-    if (n >= (int)sizeof plain)
-        n = sizeof plain - 1;
-    EVP_EncodeBlock(text, (const uint8_t *)plain, n);
-    buf_append_str(b, "Authorization: Basic ");
-    buf_append_str(b, (const char *)text);
-    buf_append_str(b, "\r\n");
-    mem_wipe(plain, sizeof plain);
-}
-
 static void append_host(struct buf *b, const struct route *r)
 {
     bool tls = r->inner_tls || (r->door == DOOR_NONE && r->outer_tls);
@@ -174,8 +160,9 @@ static void write_head(struct phone *p, const struct device_request *r, size_t b
         buf_append_str(b, p->ticket);
         buf_append_str(b, "\r\n");
     }
-    append_credentials(b, p);
-    buf_append_str(b, "User-Agent: ");
+    buf_append_str(b, "Authorization: ");
+    http_basic_encode(b, p->user, p->kind->password);
+    buf_append_str(b, "\r\nUser-Agent: ");
     buf_append_str(b, o->agent);
     if (r->command != NULL) {
         eas_version_format(device_version(&p->device), version);
@@ -229,7 +216,6 @@ static void ask(struct phone *p)
     struct buf *body = &p->world->body;
     body->len = 0;
     forget_answer(p);
-    p->again = false;
     if (device_ask(&p->device, (enum step)p->step, &p->asked, body) < 0) {
         failed(p, "request", "the request would be too big");
         return;
@@ -265,23 +251,32 @@ static void on_ticket(void *owner, const char *ticket, const struct failure *why
     go_on(p);
 }
 
-static void open_channel(struct phone *p)
+/* What opens the tunnel: the user's own sign-in, or the ticket in the form that the door takes. Into b. */
+static const char *credential(const struct phone *p, struct buf *b)
 {
     const struct route *r = p->kind->route;
-    char *login = NULL;
+    if (r->user_credential)
+        http_basic_encode(b, p->user, p->kind->password);
+    else if (r->door == DOOR_NONE || p->ticket == NULL)
+        return NULL;
+    else
+        buf_printf(b, "%s%s", r->door == DOOR_CONNECT ? "Bearer " : "", p->ticket);
+    buf_append(b, "", 1);
+    return (const char *)b->data;
+}
+
+static void open_channel(struct phone *p)
+{
+    struct buf b;
     p->phase = PHONE_OPENING;
     p->reused = false;
     if (p->channel.phase == CHANNEL_CLOSING)
         return; /* as soon as it is closed */
-    if (r->user_credential)
-        login = mem_printf("%s:%s", p->user, p->kind->password);
-    channel_open(&p->channel, p->kind->route, &p->kind->offer,
-                 login != NULL          ? login
-                 : r->door != DOOR_NONE ? p->ticket
-                                        : NULL);
-    if (login != NULL)
-        mem_wipe(login, strlen(login));
-    free(login);
+    buf_init(&b, 8192);
+    channel_open(&p->channel, p->kind->route, &p->kind->offer, credential(p, &b));
+    if (b.data != NULL)
+        mem_wipe(b.data, b.len);
+    buf_deinit(&b);
 }
 
 static void go_on(struct phone *p)
@@ -305,17 +300,7 @@ static void on_channel_open(struct channel *c)
         p->world->events->on_opened(p, &c->times);
     if (p->phase != PHONE_OPENING)
         return;
-    if (!p->again) {
-        ask(p);
-    } else {
-        struct device_request same = p->asked;
-        p->world->body.len = 0;
-        forget_answer(p);
-        if (device_ask(&p->device, (enum step)p->step, &same, &p->world->body) < 0)
-            failed(p, "request", "the request would be too big");
-        else
-            send_request(p);
-    }
+    ask(p);
 }
 
 static void on_channel_end(struct channel *c, const struct failure *why)
@@ -361,10 +346,7 @@ static int on_head(void *owner, const struct http_head *h)
         return 0;
     p->type = mem_strdup(type);
     p->versions = mem_strdup(versions);
-    if (h->status != 200)
-        for (size_t i = 0; i < h->field_count && p->reason == NULL; i++)
-            if (strcasecmp(h->fields[i].name, "X-Stagate-Reason") == 0)
-                p->reason = mem_strdup(h->fields[i].value);
+    p->reason = mem_strdup(http_head_field(h, HTTP_NAME_X_STAGATE_REASON, NULL));
     return 0;
 }
 
@@ -392,18 +374,18 @@ static void answered(struct phone *p)
                                     .len = p->answer.len};
     uint64_t us = (clock_mono_ns() - p->asked_ns) / 1000;
     unsigned mended = p->device.mended;
-    enum device_verdict v =
-        device_answer(&p->device, (enum step)p->step, &p->asked, &a, &p->world->tree, &why);
+    enum device_verdict v = device_answer(&p->device, &p->asked, &a, &p->world->tree, &why);
     bool bad = v == DEVICE_FAILED || p->device.mended != mended;
     p->reused = true;
+    p->again = false;
     if (p->world->events->on_exchange != NULL)
         p->world->events->on_exchange(p, &p->asked, &a, us, bad ? &why : NULL);
     if (!p->keep || !p->kind->keep_alive)
         channel_close(&p->channel);
     rest(p);
-    if (v == DEVICE_AGAIN)
+    if (v == DEVICE_AGAIN) {
         go_on(p);
-    else {
+    } else {
         p->told = v == DEVICE_FAILED;
         done(p, v == DEVICE_FAILED ? &why : NULL);
     }
@@ -478,7 +460,7 @@ void phone_do(struct phone *p, enum step step)
     struct failure why = {.kind = ""};
     p->step = (uint8_t)step;
     p->woken_ms = 0;
-    p->told = false;
+    p->told = p->again = false;
     switch (device_begin(&p->device, step, &why)) {
     case DEVICE_AGAIN:
         go_on(p);

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "http/httpc.h"
+#include "proto/http.h"
 #include "net/resolver.h"
 
 #define ANSWER_MAX 65536
@@ -98,20 +99,6 @@ static void on_answer(void *owner, const struct httpc_answer *a)
     free(r);
 }
 
-static char *authorization(const char *user, const char *password)
-{
-    char plain[512];
-    uint8_t text[700];
-    int n = snprintf(plain, sizeof plain, "%s:%s", user, password);
-    if (n >= (int)sizeof plain)
-        n = sizeof plain - 1;
-    EVP_EncodeBlock(text, (const uint8_t *)plain, n);
-    char *field = mem_printf("Authorization: Basic %s\r\n", (const char *)text);
-    mem_wipe(plain, sizeof plain);
-    mem_wipe(text, sizeof text);
-    return field;
-}
-
 struct ticket_request *ticket_ask(struct ticket_source *s, const char *user, const char *password,
                                   const char *device, const char *lifetime, ticket_cb *cb, void *owner)
 {
@@ -120,13 +107,18 @@ struct ticket_request *ticket_ask(struct ticket_source *s, const char *user, con
     json_object_set_new(doc, "device", json_string(device));
     if (lifetime != NULL)
         json_object_set_new(doc, "lifetime", json_string(lifetime));
-    char *body = json_dumps(doc, JSON_COMPACT), *field = authorization(user, password);
+    char *body = json_dumps(doc, JSON_COMPACT);
+    struct buf field;
+    buf_init(&field, 8192);
+    buf_append_str(&field, "Authorization: ");
+    http_basic_encode(&field, user, password);
+    buf_append(&field, "\r\n", 3); /* with its NUL */
     r->cb = cb;
     r->owner = owner;
-    r->http = httpc_send(s->client, "POST", s->path, field, "application/json", body, strlen(body), false,
-                         on_answer, r);
-    mem_wipe(field, strlen(field));
-    free(field);
+    r->http = httpc_send(s->client, "POST", s->path, (const char *)field.data, "application/json", body,
+                         strlen(body), false, on_answer, r);
+    mem_wipe(field.data, field.len);
+    buf_deinit(&field);
     free(body);
     json_decref(doc);
     return r;

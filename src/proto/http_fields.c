@@ -5,6 +5,8 @@
 #include "proto/http.h"
 
 #include <assert.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -182,4 +184,18 @@ int http_basic_decode(const char *value, char *user, size_t user_cap, char *pass
     }
     to.dst[to.len] = '\0';
     return 0;
+}
+
+int http_basic_encode(struct buf *out, const char *user, const char *password)
+{
+    char *plain = mem_printf("%s:%s", user, password);
+    size_t n = strlen(plain);
+    int rc = buf_append_str(out, "Basic ");
+    if (rc == 0)
+        rc = buf_reserve(out, 4 * ((n + 2) / 3) + 1);
+    if (rc == 0)
+        out->len += (size_t)EVP_EncodeBlock(out->data + out->len, (const uint8_t *)plain, (int)n);
+    mem_wipe(plain, n);
+    free(plain);
+    return rc;
 }

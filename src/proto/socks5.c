@@ -271,3 +271,53 @@ size_t socks5_reply(const struct socks5 *s, uint8_t code, uint8_t dst[SOCKS5_REP
     memcpy(dst, whole + said, sizeof whole - said);
     return sizeof whole - said;
 }
+
+/* ---- the client's side ---- */
+
+int socks5_request(uint8_t dst[SOCKS5_REQUEST_MAX], const char *name, uint16_t port)
+{
+    size_t n = strlen(name);
+    if (n > 255)
+        return ERR_TOO_BIG;
+    const uint8_t head[] = {5, 1, 0, 3, (uint8_t)n};
+    memcpy(dst, head, sizeof head);
+    memcpy(dst + sizeof head, name, n);
+    dst[sizeof head + n] = (uint8_t)(port >> 8);
+    dst[sizeof head + n + 1] = (uint8_t)port;
+    return (int)(sizeof head + n + 2);
+}
+
+/* How long the reply is, as far as it can be told; 0: not yet. */
+static size_t reply_length(const struct socks5_client *s)
+{
+    const uint8_t *m = s->message;
+    if (s->held < 5)
+        return 0;
+    return m[3] == 1 ? 10 : m[3] == 4 ? 22 : 7u + m[4];
+}
+
+int socks5_client_feed(struct socks5_client *s, const uint8_t *data, size_t len, size_t *used)
+{
+    const uint8_t *m = s->message;
+    for (*used = 0; *used < len;) {
+        if (s->held < sizeof s->message)
+            s->message[s->held] = data[*used];
+        s->held++;
+        (*used)++;
+        if (m[0] != 5 || (s->held == 4 && m[3] != 1 && m[3] != 3 && m[3] != 4))
+            return ERR_SYNTAX;
+        s->code = s->held >= 2 ? m[1] : 0;
+        if (s->code != 0 || s->held == reply_length(s))
+            return SOCKS5_DONE;
+    }
+    return SOCKS5_MORE;
+}
+
+const char *socks5_code_text(uint8_t code)
+{
+    static const char *const texts[] = {
+        "succeeded",           "general failure",       "not allowed",
+        "network unreachable", "host unreachable",      "connection refused",
+        "TTL expired",         "command not supported", "address type not supported"};
+    return code < sizeof texts / sizeof texts[0] ? texts[code] : "a reply that is not known";
+}

@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             assert(device_ask(&d, now, &q, &body) == 0);
             if (q.type != NULL && strcmp(q.type, "application/vnd.ms-sync.wbxml") == 0)
                 assert(wbxml_parse(&sent, body.data, body.len) == 0);
-            v = device_answer(&d, now, &q, &a, &tree, &why);
+            v = device_answer(&d, &q, &a, &tree, &why);
             assert(v != DEVICE_FAILED || why.kind[0] != '\0');
             check(&d);
         }

@@ -55,6 +55,21 @@ static void check(const struct outcome *o)
     assert(socks5_reply(s, 1, reply) == (s->early || s->method == 0xff ? 0 : SOCKS5_REPLY_MAX));
 }
 
+/* The same bytes as a server's reply, whole and byte by byte. */
+static void check_client(const uint8_t *data, size_t size)
+{
+    struct socks5_client whole = {0}, cut = {0};
+    size_t used, one, all = 0;
+    int rc = socks5_client_feed(&whole, data, size, &used), rc_cut = SOCKS5_MORE;
+    while (all < size && rc_cut == SOCKS5_MORE) {
+        rc_cut = socks5_client_feed(&cut, data + all, 1, &one);
+        all += one;
+    }
+    assert(rc == rc_cut && used == all && whole.code == cut.code);
+    assert(rc == SOCKS5_MORE || rc == SOCKS5_DONE || rc == ERR_SYNTAX);
+    assert(used <= 7 + 255 && socks5_code_text(whole.code) != NULL);
+}
+
 static void compare(const struct outcome *a, const struct outcome *b)
 {
     /* the early answer is part of the success reply, and all alone when there is none */
@@ -86,5 +101,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         socks5_deinit(&parts.s);
     }
     socks5_deinit(&whole.s);
+    check_client(data, size);
     return 0;
 }

@@ -55,15 +55,15 @@ static void ask(enum step step, enum verb verb)
         ck_assert_int_eq(wbxml_parse(&sent, body.data, body.len), 0);
 }
 
-static enum device_verdict tell(enum step step, unsigned status, const char *type)
+static enum device_verdict tell(unsigned status, const char *type)
 {
     const struct device_answer a = {.status = status, .type = type, .body = answer.data, .len = answer.len};
-    return device_answer(&device, step, &asked, &a, &tree, &why);
+    return device_answer(&device, &asked, &a, &tree, &why);
 }
 
-static enum device_verdict reply(enum step step)
+static enum device_verdict reply(void)
 {
-    return tell(step, 200, "application/vnd.ms-sync.wbxml");
+    return tell(200, "application/vnd.ms-sync.wbxml");
 }
 
 /* Documents as a list: a tag with a text is an element, a tag with NULL opens one, 0 closes. */
@@ -114,7 +114,7 @@ static void know_folders(void)
     ck_assert_int_eq(device_begin(&device, STEP_FOLDER_SYNC, &why), DEVICE_AGAIN);
     ask(STEP_FOLDER_SYNC, VERB_FOLDER_SYNC);
     folders();
-    ck_assert_int_eq(reply(STEP_FOLDER_SYNC), DEVICE_DONE);
+    ck_assert_int_eq(reply(), DEVICE_DONE);
     ck_assert_uint_eq(device.folder_count, 2);
 }
 
@@ -148,10 +148,10 @@ static void know_all(void)
     ck_assert_int_eq(device_begin(&device, STEP_SYNC, &why), DEVICE_AGAIN);
     ask(STEP_SYNC, VERB_SYNC);
     collections("1", "a1", false, "b1");
-    ck_assert_int_eq(reply(STEP_SYNC), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ask(STEP_SYNC, VERB_SYNC);
     collections("1", "a2", false, "b2");
-    ck_assert_int_eq(reply(STEP_SYNC), DEVICE_DONE);
+    ck_assert_int_eq(reply(), DEVICE_DONE);
 }
 
 static size_t asked_collections(void)
@@ -186,7 +186,7 @@ START_TEST(versions)
         ck_assert_int_eq(device_begin(&device, STEP_OPTIONS, &why), DEVICE_AGAIN);
         ask(STEP_OPTIONS, VERB_OPTIONS);
         ck_assert_ptr_null(asked.command);
-        enum device_verdict v = device_answer(&device, STEP_OPTIONS, &asked, &a, &tree, &why);
+        enum device_verdict v = device_answer(&device, &asked, &a, &tree, &why);
         ck_assert_msg(v == (rows[i].want ? DEVICE_DONE : DEVICE_FAILED), "%s", rows[i].offered);
         if (rows[i].want)
             ck_assert_uint_eq(device_version(&device), rows[i].want);
@@ -211,27 +211,27 @@ START_TEST(provisioning_has_two_halves)
     ask(STEP_PROVISION, VERB_PROVISION);
     ck_assert_ptr_nonnull(wbxml_find(wbxml_root(&sent), WBXML_SETTINGS_DEVICEINFORMATION));
     policy("1", "111");
-    ck_assert_int_eq(reply(STEP_PROVISION), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ask(STEP_PROVISION, VERB_PROVISION);
     const struct wbxml_node *p =
         wbxml_find(wbxml_find(wbxml_root(&sent), WBXML_PROVISION_POLICIES), WBXML_PROVISION_POLICY);
     ck_assert_str_eq(wbxml_string(wbxml_find(p, WBXML_PROVISION_POLICYKEY)), "111");
     ck_assert_str_eq(wbxml_string(wbxml_find(p, WBXML_PROVISION_STATUS)), "1");
     policy("1", "222");
-    ck_assert_int_eq(reply(STEP_PROVISION), DEVICE_DONE);
+    ck_assert_int_eq(reply(), DEVICE_DONE);
     ck_assert_str_eq(device.policy_key, "222");
 
     device_begin(&device, STEP_PROVISION, &why);
     ask(STEP_PROVISION, VERB_PROVISION);
     policy("2", ""); /* there is none */
-    ck_assert_int_eq(reply(STEP_PROVISION), DEVICE_DONE);
+    ck_assert_int_eq(reply(), DEVICE_DONE);
     ck_assert_str_eq(device.policy_key, "");
 
     device_begin(&device, STEP_PROVISION, &why);
     ask(STEP_PROVISION, VERB_PROVISION);
     document(OPEN(WBXML_PROVISION_PROVISION), {WBXML_PROVISION_STATUS, "1"}, {WBXML_PROVISION_REMOTEWIPE, ""},
              END);
-    ck_assert_int_eq(reply(STEP_PROVISION), DEVICE_FAILED);
+    ck_assert_int_eq(reply(), DEVICE_FAILED);
     ck_assert_str_eq(why.kind, "remote_wipe");
 }
 END_TEST
@@ -244,21 +244,21 @@ START_TEST(a_server_that_wants_it_first)
         ask(STEP_FOLDER_SYNC, VERB_FOLDER_SYNC);
         if (by_http) {
             answer.len = 0;
-            ck_assert_int_eq(tell(STEP_FOLDER_SYNC, 449, ""), DEVICE_AGAIN);
+            ck_assert_int_eq(tell(449, ""), DEVICE_AGAIN);
         } else {
             document(OPEN(WBXML_FOLDERHIERARCHY_FOLDERSYNC), {WBXML_FOLDERHIERARCHY_STATUS, "142"}, END);
-            ck_assert_int_eq(reply(STEP_FOLDER_SYNC), DEVICE_AGAIN);
+            ck_assert_int_eq(reply(), DEVICE_AGAIN);
             ck_assert_str_eq(why.kind, "status_142");
         }
         ask(STEP_FOLDER_SYNC, VERB_PROVISION);
         policy("1", "1");
-        ck_assert_int_eq(reply(STEP_FOLDER_SYNC), DEVICE_AGAIN);
+        ck_assert_int_eq(reply(), DEVICE_AGAIN);
         ask(STEP_FOLDER_SYNC, VERB_PROVISION);
         policy("1", "2");
-        ck_assert_int_eq(reply(STEP_FOLDER_SYNC), DEVICE_AGAIN);
+        ck_assert_int_eq(reply(), DEVICE_AGAIN);
         ask(STEP_FOLDER_SYNC, VERB_FOLDER_SYNC);
         folders();
-        ck_assert_int_eq(reply(STEP_FOLDER_SYNC), DEVICE_DONE);
+        ck_assert_int_eq(reply(), DEVICE_DONE);
         ck_assert_str_eq(device.policy_key, "2");
     }
     /* one that always wants it is a failure in the end */
@@ -272,7 +272,7 @@ START_TEST(a_server_that_wants_it_first)
             policy("1", "9");
         else
             document(OPEN(WBXML_AIRSYNC_SYNC), {WBXML_AIRSYNC_STATUS, "144"}, END);
-        v = reply(STEP_SYNC);
+        v = reply();
     }
     ck_assert_int_eq(v, DEVICE_FAILED);
     ck_assert_str_eq(why.kind, "status_144");
@@ -291,38 +291,38 @@ START_TEST(syncing)
     ask(STEP_SYNC, VERB_SYNC);
     ck_assert_uint_eq(asked_collections(), 2);
     collections("1", "a1", false, "b1");
-    ck_assert_int_eq(reply(STEP_SYNC), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ask(STEP_SYNC, VERB_SYNC);
     collections("1", "a2", true, "b2");
-    ck_assert_int_eq(reply(STEP_SYNC), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ask(STEP_SYNC, VERB_SYNC);
     ck_assert_uint_eq(asked_collections(), 1); /* only that of which there is more */
     answer.len = 0;
-    ck_assert_int_eq(reply(STEP_SYNC), DEVICE_DONE); /* empty: no changes */
+    ck_assert_int_eq(reply(), DEVICE_DONE); /* empty: no changes */
     ck_assert_str_eq(device.folders[0].key, "a2");
     ck_assert_str_eq(device.folders[1].key, "b2");
 
     device_begin(&device, STEP_SYNC, &why);
     ask(STEP_SYNC, VERB_SYNC);
     collections("3", "0", false, NULL); /* the key is not known; the other folder is left out */
-    ck_assert_int_eq(reply(STEP_SYNC), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ck_assert_str_eq(device.folders[0].key, "0");
     ask(STEP_SYNC, VERB_SYNC);
     ck_assert_uint_eq(asked_collections(), 1);
     collections("1", "a9", false, NULL);
-    ck_assert_int_eq(reply(STEP_SYNC), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ask(STEP_SYNC, VERB_SYNC);
     collections("12", "0", false, NULL); /* the folders have changed */
-    ck_assert_int_eq(reply(STEP_SYNC), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ask(STEP_SYNC, VERB_FOLDER_SYNC);
     document(OPEN(WBXML_FOLDERHIERARCHY_FOLDERSYNC), {WBXML_FOLDERHIERARCHY_STATUS, "1"},
              {WBXML_FOLDERHIERARCHY_SYNCKEY, "h2"}, OPEN(WBXML_FOLDERHIERARCHY_CHANGES),
              OPEN(WBXML_FOLDERHIERARCHY_DELETE), {WBXML_FOLDERHIERARCHY_SERVERID, "5"}, END, END, END);
-    ck_assert_int_eq(reply(STEP_SYNC), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ck_assert_uint_eq(device.folder_count, 1);
     ask(STEP_SYNC, VERB_SYNC);
     answer.len = 0;
-    ck_assert_int_eq(reply(STEP_SYNC), DEVICE_DONE);
+    ck_assert_int_eq(reply(), DEVICE_DONE);
 }
 END_TEST
 
@@ -337,7 +337,7 @@ START_TEST(items_are_looked_at)
              OPEN(WBXML_AIRSYNC_APPLICATIONDATA), {WBXML_EMAIL_DATERECEIVED, "2026-01-31T12:00:00.250Z"},
              OPEN(WBXML_AIRSYNCBASE_ATTACHMENTS), OPEN(WBXML_AIRSYNCBASE_ATTACHMENT),
              {WBXML_AIRSYNCBASE_FILEREFERENCE, "ref 1"}, END, END, END, END, END, END, END, END);
-    ck_assert_int_eq(reply(STEP_SYNC), DEVICE_DONE);
+    ck_assert_int_eq(reply(), DEVICE_DONE);
     ck_assert_uint_eq(device.items, 1);
     ck_assert_int_eq(device.newest_ms, 1769860800250LL);
     ck_assert_str_eq(device.attachment, "ref 1");
@@ -348,7 +348,7 @@ START_TEST(items_are_looked_at)
     document(OPEN(WBXML_ITEMOPERATIONS_ITEMOPERATIONS), {WBXML_ITEMOPERATIONS_STATUS, "1"},
              OPEN(WBXML_ITEMOPERATIONS_RESPONSE), OPEN(WBXML_ITEMOPERATIONS_FETCH),
              {WBXML_ITEMOPERATIONS_STATUS, "15"}, END, END, END);
-    ck_assert_int_eq(reply(STEP_ATTACHMENT), DEVICE_FAILED);
+    ck_assert_int_eq(reply(), DEVICE_FAILED);
     ck_assert_str_eq(why.kind, "fetch_status_15");
     options.version = 25;
     device.version = 25;
@@ -387,40 +387,40 @@ START_TEST(pinging)
     ck_assert_uint_eq(asked.heartbeat_s, 900);
     ck_assert(!asked.policy);
     pong("5", NULL, "470");
-    ck_assert_int_eq(reply(STEP_PING), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ask(STEP_PING, VERB_PING);
     ck_assert_uint_eq(asked.heartbeat_s, 470);
     ck_assert_str_eq(wbxml_string(wbxml_find(wbxml_root(&sent), WBXML_PING_HEARTBEATINTERVAL)), "470");
     pong("1", NULL, NULL);
-    ck_assert_int_eq(reply(STEP_PING), DEVICE_DONE);
+    ck_assert_int_eq(reply(), DEVICE_DONE);
 
     device_begin(&device, STEP_PING, &why);
     ask(STEP_PING, VERB_PING);
     ck_assert_uint_eq(body.len, 0); /* as before */
     ck_assert_ptr_null(asked.type);
     pong("3", NULL, NULL); /* the server has forgotten */
-    ck_assert_int_eq(reply(STEP_PING), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ask(STEP_PING, VERB_PING);
     ck_assert_uint_gt(body.len, 0);
     pong("2", "6", NULL);
-    ck_assert_int_eq(reply(STEP_PING), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ask(STEP_PING, VERB_SYNC);
     ck_assert_uint_eq(asked_collections(), 1);
     collections("1", NULL, false, "b3");
-    ck_assert_int_eq(reply(STEP_PING), DEVICE_DONE);
+    ck_assert_int_eq(reply(), DEVICE_DONE);
     ck_assert_str_eq(device.folders[1].key, "b3");
 
     device_begin(&device, STEP_PING, &why);
     ask(STEP_PING, VERB_PING);
     pong("7", NULL, NULL);
-    ck_assert_int_eq(reply(STEP_PING), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ask(STEP_PING, VERB_FOLDER_SYNC);
     document(OPEN(WBXML_FOLDERHIERARCHY_FOLDERSYNC), {WBXML_FOLDERHIERARCHY_STATUS, "1"},
              {WBXML_FOLDERHIERARCHY_SYNCKEY, "h2"}, END);
-    ck_assert_int_eq(reply(STEP_PING), DEVICE_AGAIN);
+    ck_assert_int_eq(reply(), DEVICE_AGAIN);
     ask(STEP_PING, VERB_PING);
     pong("8", NULL, NULL);
-    ck_assert_int_eq(reply(STEP_PING), DEVICE_FAILED);
+    ck_assert_int_eq(reply(), DEVICE_FAILED);
     ck_assert_str_eq(why.kind, "ping_status_8");
 
     /* one that never finds a heartbeat good enough */
@@ -429,7 +429,7 @@ START_TEST(pinging)
     for (unsigned i = 0; i < 50 && v == DEVICE_AGAIN; i++) {
         ask(STEP_PING, VERB_PING);
         pong("5", NULL, i % 2 ? "60" : "61");
-        v = reply(STEP_PING);
+        v = reply();
     }
     ck_assert_int_eq(v, DEVICE_FAILED);
     ck_assert_str_eq(why.kind, "ping_status_5");
@@ -446,9 +446,9 @@ START_TEST(sending)
     const struct wbxml_node *mime = wbxml_find(wbxml_root(&sent), WBXML_COMPOSEMAIL_MIME);
     ck_assert(mime->opaque && strstr((const char *)mime->data, "From: alice@example.com\r\n") != NULL);
     answer.len = 0;
-    ck_assert_int_eq(reply(STEP_SEND_MAIL), DEVICE_DONE);
+    ck_assert_int_eq(reply(), DEVICE_DONE);
     document(OPEN(WBXML_COMPOSEMAIL_SENDMAIL), {WBXML_COMPOSEMAIL_STATUS, "120"}, END);
-    ck_assert_int_eq(reply(STEP_SEND_MAIL), DEVICE_FAILED);
+    ck_assert_int_eq(reply(), DEVICE_FAILED);
     ck_assert_str_eq(why.kind, "status_120");
     device.version = 121;
     ask(STEP_SEND_MAIL, VERB_SEND_MAIL);
@@ -480,11 +480,11 @@ START_TEST(nonsense)
         ask(STEP_FOLDER_SYNC, VERB_FOLDER_SYNC);
         answer.len = 0;
         buf_append(&answer, rows[i].body, rows[i].len);
-        ck_assert_int_eq(tell(STEP_FOLDER_SYNC, rows[i].status, rows[i].type), DEVICE_FAILED);
+        ck_assert_int_eq(tell(rows[i].status, rows[i].type), DEVICE_FAILED);
         ck_assert_str_eq(why.kind, rows[i].kind);
     }
     const struct device_answer refused = {.status = 403, .type = "", .reason = "device_blocked"};
-    ck_assert_int_eq(device_answer(&device, STEP_FOLDER_SYNC, &asked, &refused, &tree, &why), DEVICE_FAILED);
+    ck_assert_int_eq(device_answer(&device, &asked, &refused, &tree, &why), DEVICE_FAILED);
     ck_assert_str_eq(why.kind, "device_blocked");
 }
 END_TEST

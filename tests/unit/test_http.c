@@ -860,6 +860,29 @@ static const struct {
     {"Basic eDphYWFhYWFhYWFhYWFhYWFhYQ==", ERR_TOO_BIG, NULL, NULL},
 };
 
+START_TEST(encodes_basic_credentials)
+{
+    char user[64], password[2048], name[] = "p:\xc3\xa4 ss", longest[1500];
+    struct buf b;
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    const char *const passwords[] = {"", "x", "xy", "xyz", name, longest};
+    for (size_t i = 0; i < sizeof passwords / sizeof passwords[0]; i++) {
+        buf_init(&b, 4096);
+        ck_assert_int_eq(http_basic_encode(&b, "alice", passwords[i]), 0);
+        buf_append(&b, "", 1);
+        ck_assert_int_eq(
+            http_basic_decode((const char *)b.data, user, sizeof user, password, sizeof password), 0);
+        ck_assert_str_eq(user, "alice");
+        ck_assert_str_eq(password, passwords[i]);
+        buf_deinit(&b);
+    }
+    buf_init(&b, 20);
+    ck_assert_int_eq(http_basic_encode(&b, "alice", "in the lab"), ERR_TOO_BIG);
+    buf_deinit(&b);
+}
+END_TEST
+
 START_TEST(decodes_basic_credentials)
 {
     char user[17];
@@ -915,6 +938,7 @@ int main(void)
     tcase_add_loop_test(fields, finds_control_characters, 0, 128);
     tcase_add_loop_test(fields, finds_tokens, 0, COUNT(tokens));
     tcase_add_test(fields, tells_authentication_schemes_apart);
+    tcase_add_test(fields, encodes_basic_credentials);
     tcase_add_loop_test(fields, decodes_basic_credentials, 0, COUNT(basics));
     tcase_add_test(fields, names_statuses);
     suite_add_tcase(suite, fields);

@@ -293,6 +293,69 @@ START_TEST(keeps_no_secret_of_a_failed_message)
 }
 END_TEST
 
+/* ---- the client's side ---- */
+
+START_TEST(a_request_is_understood)
+{
+    static const char *const names[] = {"mail.example.com", ";40;STA01;0123456789ABCDEF0123456789ABCDEF"};
+    uint8_t message[SOCKS5_REQUEST_MAX], reply[SOCKS5_REPLY_MAX];
+    char longest[257];
+    for (size_t i = 0; i < 2; i++) {
+        struct socks5 s;
+        size_t used, reply_len;
+        int n = socks5_request(message, names[i], 1494);
+        socks5_init(&s);
+        ck_assert_int_eq(socks5_feed(&s, message, (size_t)n, &used, reply, &reply_len), SOCKS5_DONE);
+        ck_assert_uint_eq(used, n);
+        ck_assert_str_eq(s.host, names[i]);
+        ck_assert_uint_eq(s.port, 1494);
+        socks5_deinit(&s);
+    }
+    memset(longest, 'x', 256);
+    longest[256] = '\0';
+    ck_assert_int_eq(socks5_request(message, longest, 1), ERR_TOO_BIG);
+    ck_assert_int_eq(socks5_request(message, longest + 1, 1), SOCKS5_REQUEST_MAX);
+}
+END_TEST
+
+static const struct {
+    const char *bytes;
+    size_t len;
+    int rc;
+    size_t used;
+    uint8_t code;
+} replies[] = {
+    {"\5\0\0\1\0\0\0\0\0\0rest", 14, SOCKS5_DONE, 10, 0},
+    {"\5\0\0\4\1\2\3\4\5\6\7\10\1\2\3\4\5\6\7\10\0\1X", 23, SOCKS5_DONE, 22, 0},
+    {"\5\0\0\3\4name\0\1X", 12, SOCKS5_DONE, 11, 0},
+    {"\5\0\0\3\0\0\1X", 8, SOCKS5_DONE, 7, 0},
+    {"\5\2", 2, SOCKS5_DONE, 2, 2},
+    {"\5\377\0\1", 4, SOCKS5_DONE, 2, 255},
+    {"\5\0\0\1\0\0\0\0\0", 9, SOCKS5_MORE, 9, 0},
+    {"", 0, SOCKS5_MORE, 0, 0},
+    {"\4\0", 2, ERR_SYNTAX, 1, 0},
+    {"HTTP/1.1 400", 12, ERR_SYNTAX, 1, 0},
+    {"\5\0\0\2", 4, ERR_SYNTAX, 4, 0},
+};
+
+START_TEST(replies_are_understood)
+{
+    const uint8_t *data = (const uint8_t *)replies[_i].bytes;
+    struct socks5_client whole = {0}, cut = {0};
+    size_t used, all = 0;
+    int rc = SOCKS5_MORE;
+    ck_assert_int_eq(socks5_client_feed(&whole, data, replies[_i].len, &used), replies[_i].rc);
+    ck_assert_uint_eq(used, replies[_i].used);
+    ck_assert_uint_eq(whole.code, replies[_i].code);
+    for (size_t i = 0; i < replies[_i].len && rc == SOCKS5_MORE; i++) {
+        rc = socks5_client_feed(&cut, data + i, 1, &used);
+        all += used;
+    }
+    ck_assert_int_eq(rc, replies[_i].rc);
+    ck_assert_uint_eq(all, replies[_i].used);
+}
+END_TEST
+
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
 int main(void)
@@ -300,6 +363,8 @@ int main(void)
     Suite *suite = suite_create("socks5");
     TCase *tc = tcase_create("socks5");
     tcase_add_loop_test(tc, takes, 0, COUNT(taken));
+    tcase_add_test(tc, a_request_is_understood);
+    tcase_add_loop_test(tc, replies_are_understood, 0, COUNT(replies));
     tcase_add_loop_test(tc, refuses, 0, COUNT(refused));
     tcase_add_test(tc, answers_early_only_behind_three_bytes);
     tcase_add_test(tc, replies_with_every_code);
