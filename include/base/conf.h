@@ -104,6 +104,12 @@ void *conf_alloc(struct conf *c, size_t size); /* zeroed, lives as long as c */
 const char *conf_folder(
     const struct conf *c); /* that relative paths start at: the file's, "." where it has none. Borrowed */
 
+/* An option of the command line, standing above the file: text is read as the key's value in the file would
+ * be, with the same bounds, into the key's field of out. NULL is what a CONF_BOOL without a value means:
+ * true. Of a list the first option replaces what the file says, and further ones are added. Paths stay as
+ * they are. The field counts as given. 0, or ERR_SYNTAX with *why a sentence that the caller frees. */
+int conf_option(struct conf *c, const struct conf_key *key, const char *text, void *out, char **why);
+
 /* A copy of path that lives as long as c, a relative one made relative to the configuration file's folder:
  * what CONF_PATH does, for paths inside a CONF_CUSTOM's text ("lmdb:../var/tickets"). */
 const char *conf_path(struct conf *c, const char *path);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/err.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "conf_impl.h"
@@ -500,4 +501,59 @@ void conf_schema_read(struct conf *c, yaml_document_t *doc, void *out)
         read_section(&r, c->root, root, at, out);
     }
     free(r.seen);
+}
+
+/* ---- options -------------------------------------------------------------------------------- */
+
+static const struct conf_mark from_option = {0, -1}; /* no place in the file */
+
+static bool is_from_option(const struct conf *c, const void *field)
+{
+    for (size_t i = 0; i < c->place_count; i++)
+        if (c->places[i].addr == field && c->places[i].at.column == from_option.column)
+            return true;
+    return false;
+}
+
+static int add_items(struct conf *c, const struct conf_key *key, const char *text, struct conf_list *list,
+                     char **why)
+{
+    size_t total = strlen(text), pos = 0, offset = 0, len = total;
+    size_t old = is_from_option(c, list) ? list->count : 0;
+    size_t left = key->flags & CONF_COMMAS ? count_pieces(text, total) : 1;
+    struct conf_list more = {.items = alloc_items(c, key, old + left), .count = old};
+    int rc = 0;
+    if (old > 0)
+        memcpy(more.items, list->items, old * conf_type_size(key));
+    for (; rc == 0 && left > 0; left--) {
+        if (key->flags & CONF_COMMAS)
+            next_piece(text, total, &pos, &offset, &len);
+        if (len == 0 && key->flags & CONF_COMMAS) {
+            *why = mem_strdup("an item between commas is empty");
+            return ERR_SYNTAX;
+        }
+        char *piece = mem_strndup(text + offset, len);
+        rc = conf_type_parse(c, key, piece, len, item_at(key, &more, more.count), why);
+        more.count++;
+        free(piece);
+    }
+    if (rc == 0)
+        *list = more;
+    return rc;
+}
+
+int conf_option(struct conf *c, const struct conf_key *key, const char *text, void *out, char **why)
+{
+    struct conf_key k = *key;
+    void *field = (char *)out + k.offset;
+    if (text == NULL)
+        text = "true";
+    if (k.type == CONF_PATH) /* relative to where the user is */
+        k.type = CONF_STRING;
+    int rc = k.flags & CONF_LIST ? add_items(c, &k, text, field, why)
+                                 : conf_type_parse(c, &k, text, strlen(text), field, why);
+    if (rc == 0)
+        conf_remember(c, field, k.flags & CONF_LIST ? sizeof(struct conf_list) : conf_type_size(&k), false,
+                      from_option);
+    return rc;
 }

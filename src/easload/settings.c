@@ -214,86 +214,6 @@ static int usage_error(const char *what, const char *value)
 
 /* ---- options ---- */
 
-static struct conf *holder; /* what options allocate goes with this */
-
-static int bad_value(const struct conf_key *k, const char *value, const char *why)
-{
-    fprintf(stderr, "easload: --%s %s: %s\nTry `easload --help`.\n", k->name, value, why);
-    return 2;
-}
-
-/* An option's value is read as the file's are: as YAML with that one key. */
-static int take_value(const struct conf_key *k, const char *value, struct settings *s)
-{
-    void *field = (char *)s + k->offset;
-    const char *why;
-    if ((k->flags & CONF_LIST) != 0 && k->type == CONF_STRING) {
-        struct conf_list *list = field;
-        const char **items = conf_alloc(holder, (list->count + 1) * sizeof *items);
-        if (list->count > 0)
-            memcpy(items, list->items, list->count * sizeof *items);
-        items[list->count] = value;
-        *list = (struct conf_list){.items = items, .count = list->count + 1};
-        return -1;
-    }
-    if (k->type == CONF_STRING || k->type == CONF_PATH) {
-        *(const char **)field = value;
-        return -1;
-    }
-    if (k->type == CONF_DURATION) {
-        int64_t ms;
-        if (duration_parse(value, &ms, &why) < 0)
-            return bad_value(k, value, why);
-        if (ms < k->min || (k->max > 0 && ms > k->max))
-            return bad_value(k, value, "out of range");
-        *(int64_t *)field = ms;
-        s->ramped |= field == &s->ramp_ms;
-        s->kind.paced |= field == &s->kind.every_ms || field == &s->kind.pause_ms;
-        return -1;
-    }
-    if (k->type == CONF_INT || k->type == CONF_SIZE) {
-        char *end;
-        size_t digits = strspn(value, "0123456789");
-        long long n = strtoll(value, &end, 10);
-        if (k->type == CONF_SIZE && (*end == 'k' || *end == 'm')) {
-            n *= *end == 'k' ? 1024 : 1024 * 1024;
-            end++;
-        }
-        if (digits == 0 || digits > 15 || *end != '\0')
-            return bad_value(k, value, "not a number");
-        if (n < k->min || (k->max > 0 && n > k->max))
-            return bad_value(k, value, "out of range");
-        *(int64_t *)field = n;
-        return -1;
-    }
-    /* names, one or a list of them */
-    struct conf_list list = {.items = conf_alloc(holder, (strlen(value) + 1) * sizeof(int))};
-    for (const char *p = value; *p != '\0';) {
-        char word[64];
-        size_t n = strcspn(p, ", ");
-        int i = 0;
-        snprintf(word, sizeof word, "%.*s", (int)n, p);
-        while (k->names[i] != NULL && strcmp(k->names[i], word) != 0)
-            i++;
-        if (k->names[i] == NULL) {
-            const char *near = suggest(word, k->names);
-            fprintf(stderr, "easload: --%s: there is no %s%s%s%s\nTry `easload --help`.\n", k->name, word,
-                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-            return 2;
-        }
-        ((int *)list.items)[list.count++] = i;
-        p += n;
-        p += strspn(p, ", ");
-    }
-    if ((k->flags & CONF_LIST) != 0)
-        *(struct conf_list *)field = list;
-    else if (list.count != 1)
-        return bad_value(k, value, "one of them has to be chosen");
-    else
-        *(int *)field = ((int *)list.items)[0];
-    return -1;
-}
-
 enum { OPT_KEY = 1000, OPT_NO_RESUMPTION = 3000, OPT_NO_KEEP_ALIVE, OPTIONS_MAX = KEYS + 8 };
 
 static int print_help(enum settings_for what)
@@ -343,7 +263,18 @@ static int of_letter(int opt)
     return opt;
 }
 
-static int take_option(enum settings_for what, int opt, struct settings *s, char **argv, const char **file)
+static int take_value(struct conf *c, const struct conf_key *k, const char *value, struct settings *s)
+{
+    char *why = NULL;
+    if (conf_option(c, k, value, s, &why) == 0)
+        return -1;
+    fprintf(stderr, "easload: --%s: %s\nTry `easload --help`.\n", k->name, why);
+    free(why);
+    return 2;
+}
+
+static int take_option(enum settings_for what, int opt, struct conf *c, struct settings *s, char **argv,
+                       const char **file)
 {
     switch (opt) {
     case ':':
@@ -356,23 +287,16 @@ static int take_option(enum settings_for what, int opt, struct settings *s, char
         *file = optarg;
         return -1;
     case OPT_NO_RESUMPTION:
-        s->resumption = false;
-        return -1;
+        return take_value(c, &keys[key_of("resumption") - OPT_KEY], "false", s);
     case OPT_NO_KEEP_ALIVE:
-        s->kind.keep_alive = false;
-        return -1;
+        return take_value(c, &keys[key_of("keep-alive") - OPT_KEY], "false", s);
     default:
-        break;
+        return take_value(c, &keys[of_letter(opt) - OPT_KEY], optarg, s);
     }
-    const struct conf_key *k = &keys[of_letter(opt) - OPT_KEY];
-    if (k->type == CONF_BOOL) {
-        *(bool *)((char *)s + k->offset) = true;
-        return -1;
-    }
-    return take_value(k, optarg, s);
 }
 
-static int read_options(enum settings_for what, int argc, char **argv, struct settings *s, const char **file)
+static int read_options(enum settings_for what, int argc, char **argv, struct conf *c, struct settings *s,
+                        const char **file)
 {
     struct option options[OPTIONS_MAX] = {{0}};
     int opt, status = -1, n = 0;
@@ -392,7 +316,7 @@ static int read_options(enum settings_for what, int argc, char **argv, struct se
     while (status < 0 &&
            (opt = getopt_long(argc, argv, what == SETTINGS_PHONE ? ":c:t:u:Hxqh" : ":c:t:u:n:d:qh", options,
                               NULL)) != -1)
-        status = take_option(what, opt, s, argv, file);
+        status = take_option(what, opt, c, s, argv, file);
     if (status < 0 && optind < argc)
         status = usage_error("unexpected argument", argv[optind]);
     return status;
@@ -437,7 +361,7 @@ static void apply_behaviour(struct conf *c, struct kind_settings *k)
             items[i] = b->repeat[i];
         k->repeat_steps = (struct conf_list){.items = items, .count = b->count};
         k->fresh |= b->fresh;
-        if (!k->paced && !conf_written(c, &k->every_ms) && !conf_written(c, &k->pause_ms))
+        if (!conf_written(c, &k->every_ms) && !conf_written(c, &k->pause_ms))
             k->every_ms = b->every_ms;
     }
 }
@@ -508,7 +432,7 @@ static void check_run(struct conf *c, struct settings *s)
         conf_error(c, &s->requests, "requests is missing: how many a run may make, at most");
     for (size_t i = 0; i < s->kinds.count; i++)
         check_kind(c, &kinds[i]);
-    if (!s->ramped && !conf_written(c, &s->ramp_ms))
+    if (!conf_written(c, &s->ramp_ms))
         s->ramp_ms = s->duration_ms / 4;
 }
 
@@ -534,16 +458,16 @@ static void check_phone(struct conf *c, struct settings *s)
 int settings_read(enum settings_for what, int argc, char **argv, struct settings *out, struct conf **conf)
 {
     const char *file = NULL, *none = NULL;
-    holder = *conf = conf_read_text("easload", "{}", 2, &section, out);
-    int status = read_options(what, argc, argv, out, &file);
+    *conf = conf_read_text("easload", "{}", 2, &section, out);
+    int status = read_options(what, argc, argv, *conf, out, &file);
     if (status < 0 && file != NULL) {
         conf_free(*conf);
-        holder = *conf = conf_read(file, &section, out);
+        *conf = conf_read(file, &section, out);
         if (!conf_ok(*conf)) {
             conf_print(*conf, stderr);
             return 2;
         }
-        status = read_options(what, argc, argv, out, &none);
+        status = read_options(what, argc, argv, *conf, out, &none);
     }
     if (status >= 0)
         return status;

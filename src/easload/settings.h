@@ -33,7 +33,6 @@ struct kind_settings {
     struct conf_list start_steps, repeat_steps; /* of int: enum step */
     int64_t every_ms;                           /* open model: due so often; 0: see pause */
     int64_t pause_ms;                           /* closed model: so long after it was done */
-    bool paced;                                 /* every or pause was given as an option */
     bool fresh;                                 /* as a new phone each time */
     const char *ticket_lifetime;
     bool keep_alive;
@@ -69,7 +68,6 @@ struct settings {
     /* run */
     struct conf_list kinds, stages, events;
     int64_t devices, duration_ms, requests, ramp_ms, seed, first;
-    bool ramped;      /* ramp was given as an option */
     const char *part; /* "2/3" */
     const char *json, *report, *gateway_metrics;
     bool quiet;

@@ -101,48 +101,20 @@ static int list_personalities(void)
 
 /* ---- options ---- */
 
-/* An option's value into the field of its key. */
-static int take_value(const struct conf_key *k, const char *value, struct config *c)
+static int take_value(struct conf *conf, const struct conf_key *k, const char *value, struct config *c)
 {
-    void *field = (char *)c + k->offset;
-    if (k->type == CONF_ENUM) {
-        int i = 0;
-        while (k->names[i] != NULL && strcmp(k->names[i], value) != 0)
-            i++;
-        if (k->names[i] == NULL) {
-            const char *near = suggest(value, k->names);
-            fprintf(stderr, "mailsim: --%s: there is no %s%s%s%s\nTry `mailsim --help`.\n", k->name, value,
-                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-            return 2;
-        }
-        *(int *)field = i;
-    } else if (k->type == CONF_INT) {
-        if (*value == '\0' || strlen(value) > 9 || strspn(value, "0123456789") != strlen(value) ||
-            strtol(value, NULL, 10) > k->max)
-            return usage_error("not a number in range", value);
-        *(int64_t *)field = strtol(value, NULL, 10);
-    } else {
-        *(const char **)field = value;
-    }
-    return -1;
-}
-
-/* One more into a list that only options fill. */
-static int take_item(struct conf_list *list, const char **items, size_t max, const char *value)
-{
-    if (list->items != items)
-        *list = (struct conf_list){.items = items}; /* what the file says is replaced */
-    if (list->count == max)
-        return usage_error("too many of them", value);
-    items[list->count++] = value;
-    return -1;
+    char *why = NULL;
+    if (conf_option(conf, k, value, c, &why) == 0)
+        return -1;
+    fprintf(stderr, "mailsim: --%s: %s\nTry `mailsim --help`.\n", k->name, why);
+    free(why);
+    return 2;
 }
 
 enum { OPT_VALUE = 1000 /* and the key's number */, OPT_VERSION = 2000 };
 
-static int take_option(int opt, int key, struct config *c, char **argv)
+static int take_option(int opt, int key, struct conf *conf, struct config *c, char **argv)
 {
-    static const char *listen[CONFIG_LISTENERS_MAX], *faults[CONFIG_FAULTS_MAX];
     switch (opt) {
     case ':':
         return usage_error("needs a value", argv[optind - 1]);
@@ -157,18 +129,9 @@ static int take_option(int opt, int key, struct config *c, char **argv)
     default:
         break;
     }
-    const struct conf_key *k = &keys[key];
-    if (k->offset == AT(listen))
-        return take_item(&c->listen, listen, CONFIG_LISTENERS_MAX, optarg);
-    if (k->offset == AT(faults))
-        return take_item(&c->faults, faults, CONFIG_FAULTS_MAX, optarg);
-    if (k->type == CONF_BOOL) {
-        *(bool *)((char *)c + k->offset) = true;
-        return -1;
-    }
-    if (k->offset == AT(personality) && strcmp(optarg, "list") == 0)
+    if (keys[key].offset == AT(personality) && strcmp(optarg, "list") == 0)
         return list_personalities();
-    return take_value(k, optarg, c);
+    return take_value(conf, &keys[key], optarg, c);
 }
 
 static int key_of(const char *name)
@@ -182,7 +145,7 @@ static int key_of(const char *name)
 #define KEYS (sizeof keys / sizeof keys[0] - 1)
 
 /* -c is looked for first: what other options say stands above the file. */
-static int read_options(int argc, char **argv, struct config *c, const char **file)
+static int read_options(int argc, char **argv, struct conf *conf, struct config *c, const char **file)
 {
     struct option options[KEYS + 4] = {{0}};
     int opt, status = -1;
@@ -203,7 +166,7 @@ static int read_options(int argc, char **argv, struct config *c, const char **fi
         if (opt == 'c')
             *file = optarg;
         else
-            status = take_option(opt, key, c, argv);
+            status = take_option(opt, key, conf, c, argv);
     }
     if (status < 0 && optind < argc)
         status = usage_error("unexpected argument", argv[optind]);
@@ -236,13 +199,13 @@ int config_read(int argc, char **argv, struct config *out, struct conf **conf)
     name_personalities();
     /* defaults, and whether the options are good and where the file is */
     *conf = conf_read_text("", "{}", 2, &section, out);
-    int status = read_options(argc, argv, out, &file);
+    int status = read_options(argc, argv, *conf, out, &file);
     if (status < 0 && file != NULL) {
         conf_free(*conf);
         *conf = conf_read(file, &section, out);
         if (conf_print(*conf, stderr) > 0)
             return 2;
-        status = read_options(argc, argv, out, &none);
+        status = read_options(argc, argv, *conf, out, &none);
     }
     return status < 0 ? check(out) : status;
 }

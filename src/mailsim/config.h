@@ -10,8 +10,6 @@
 #include "base/conf.h"
 #include "base/log.h"
 
-enum { CONFIG_LISTENERS_MAX = 8, CONFIG_FAULTS_MAX = 20 };
-
 struct config {
     struct conf_list listen; /* of const char *: URLs */
     const char *certificate, *key;

@@ -251,7 +251,7 @@ def test_help():
 @pytest.mark.parametrize("args, message", [
     (["phone"], "target is missing"),
     (["phone", "-t", "mail.example.com"], "not an http:// or https:// URL"),
-    (["phone", "-t", "http://127.0.0.1:1", "--steps", "sink"], "there is no sink; did you mean sync?"),
+    (["phone", "-t", "http://127.0.0.1:1", "--steps", "sink"], '"sink" is not one of options, provision, folder-sync, sync, ping, send-mail, attachment: did you mean "sync"?'),
     (["phone", "-t", "http://127.0.0.1:1", "--until", "pingg"], "did you mean ping?"),
     (["phone", "-t", "http://127.0.0.1:1", "--system", "Android P"], "there is no system Android P"),
     (["phone", "-t", "http://127.0.0.1:1", "--protocol", "15.0"], "15.0 is none of 2.5"),

@@ -355,6 +355,62 @@ START_TEST(bad_default_is_a_programming_error)
 }
 END_TEST
 
+/* ---- options of a command line -------------------------------------------------------------- */
+
+static void option(struct conf *c, struct settings *s, const char *name, const char *text,
+                   const char *complaint)
+{
+    char *why = NULL;
+    const struct conf_key *k = keys;
+    while (strcmp(k->name, name) != 0)
+        k++;
+    int rc = conf_option(c, k, text, s, &why);
+    ck_assert_msg((rc == 0) == (complaint == NULL), "%s %s: %s", name, text, why);
+    if (complaint != NULL)
+        ck_assert_msg(strstr(why, complaint) != NULL, "%s", why);
+    free(why);
+}
+
+START_TEST(options_stand_above_the_file)
+{
+    struct settings s;
+    struct conf *c = read_good("workers: 8\nwords: [a, b]\nname: file\n", &s);
+    option(c, &s, "workers", "16", NULL);
+    ck_assert_int_eq(s.workers, 16);
+    option(c, &s, "workers", "257", "too large: at most 256");
+    option(c, &s, "workers", "many", "not a whole decimal number");
+    ck_assert_int_eq(s.workers, 16);
+    option(c, &s, "buffer", "1m", NULL);
+    ck_assert_int_eq(s.buffer, 1 << 20);
+    option(c, &s, "verbose", NULL, NULL);
+    ck_assert(s.verbose);
+    option(c, &s, "verbose", "off", NULL);
+    ck_assert(!s.verbose);
+    option(c, &s, "socket", "here/sock", NULL); /* no file's folder in front */
+    ck_assert_str_eq(s.socket, "here/sock");
+    ck_assert(!conf_given(c, &s.offset));
+    option(c, &s, "offset", "-5", NULL);
+    ck_assert(conf_given(c, &s.offset));
+
+    option(c, &s, "words", "c", NULL); /* the first replaces, the next is added */
+    option(c, &s, "words", "d, e", NULL);
+    const char *const *words = s.words.items;
+    ck_assert_uint_eq(s.words.count, 3);
+    ck_assert_str_eq(words[0], "c");
+    ck_assert_str_eq(words[2], "e");
+    option(c, &s, "words", "f,,g", "an item between commas is empty");
+    ck_assert_uint_eq(s.words.count, 3);
+    option(c, &s, "services", "a:1", NULL);
+    option(c, &s, "services", "b:2", NULL);
+    const struct place *services = s.services.items;
+    ck_assert_uint_eq(s.services.count, 2);
+    ck_assert_int_eq(services[1].port, 2);
+    option(c, &s, "services", "c", "the port is missing");
+    ck_assert_uint_eq(s.services.count, 2);
+    conf_free(c);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("conf");
@@ -368,6 +424,7 @@ int main(void)
     tcase_add_test(t, places_of_fields);
     tcase_add_test(t, warnings_are_no_errors);
     tcase_add_test(t, files);
+    tcase_add_test(t, options_stand_above_the_file);
     tcase_add_test_raise_signal(t, bad_default_is_a_programming_error, SIGABRT);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
