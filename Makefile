@@ -121,7 +121,7 @@ program_libs = $(foreach p,$(program_of),$(LDLIBS_$(p)))
 
 define program_tests
 $(filter $(BUILD)/tests/test_$(1)_%,$(UNIT)): $(OBJ_$(1))
-$(BUILD)/fuzz/fuzz_$(1) $(BUILD)/replay/fuzz_$(1): $(OBJ_$(1))
+$(patsubst %,$(BUILD)/fuzz/%,$(filter fuzz_$(1)%,$(FUZZ))) $(patsubst %,$(BUILD)/replay/%,$(filter fuzz_$(1)%,$(FUZZ))): $(OBJ_$(1))
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_tests,$(p))))
 

@@ -66,11 +66,6 @@ uint64_t hist_at(const struct hist *h, double share)
     return h->max_us;
 }
 
-double hist_mean_us(const struct hist *h)
-{
-    return h->count != 0 ? (double)h->sum_us / (double)h->count : 0;
-}
-
 void hist_merge(struct hist *into, const struct hist *from)
 {
     if (from->count == 0)

@@ -20,7 +20,6 @@ void hist_add(struct hist *h, uint64_t us);
 /* The smallest value that at least this share (0 < share <= 1) of all are not above; never more than max_us.
  * 0 where there are none. */
 uint64_t hist_at(const struct hist *h, double share);
-double hist_mean_us(const struct hist *h);
 void hist_merge(struct hist *into, const struct hist *from);
 /* Bucket by bucket, for writing down and reading back: number and the highest value in it. */
 size_t hist_bucket(uint64_t us);

@@ -9,7 +9,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-#define FORMAT 1
+#define FORMAT   1
+#define TIME_MAX INT64_C(1000000000000000) /* ms: far beyond any run, and safe to add up */
 
 const char *row_name(enum row r)
 {
@@ -389,8 +390,11 @@ int results_from_json(struct results *r, const json_t *doc, const char **why)
                                                             .first = json_number_value(json_array_get(v, 0)),
                                                             .last = json_number_value(json_array_get(v, 1))};
     r->bin_ms = (int64_t)get(doc, "bin_ms");
-    if (r->bin_ms < 1000 || r->bin_ms % 1000 != 0 || (r->bin_ms / 1000 & (r->bin_ms / 1000 - 1)) != 0)
+    if (r->bin_ms < 1000 || r->bin_ms > TIME_MAX || r->bin_ms % 1000 != 0 ||
+        (r->bin_ms / 1000 & (r->bin_ms / 1000 - 1)) != 0)
         return ERR_SYNTAX; /* widths double: what is none of these cannot be merged */
+    if (get(doc, "started_ms") > TIME_MAX || get(doc, "lasted_ms") > TIME_MAX)
+        return ERR_SYNTAX;
     bins_from_json(r, json_object_get(doc, "bins"));
     r->started_ms = (int64_t)get(doc, "started_ms");
     r->lasted_ms = (int64_t)get(doc, "lasted_ms");
