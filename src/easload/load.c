@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/heap.h"
 #include "base/mem.h"
 
 #define NS_PER_MS   1000000ull
@@ -26,17 +27,16 @@
 struct actor { /* a phone, and what it does next */
     struct phone phone;
     struct load *load;
-    uint64_t due_ns;
-    uint64_t ready_ns; /* when it could have been begun */
-    size_t heap;       /* place in the heap + 1; 0: not in it */
-    uint32_t index;    /* among all phones of the run, 0 first */
+    struct heap_node due; /* ns of clock_mono_ns() */
+    uint64_t ready_ns;    /* when it could have been begun */
+    uint32_t index;       /* among all phones of the run, 0 first */
     uint16_t kind;
     uint16_t failures; /* in a row */
     uint8_t next;      /* step to do */
     bool started;      /* the first steps are done */
     bool present;      /* has arrived, and has not left */
     bool dropped;      /* lets go because the scenario says so */
-    bool late;         /* due_ns is what to count from */
+    bool late;         /* that is what to count from */
     uint64_t turn_ns;  /* open model: when this turn was due */
 };
 
@@ -54,8 +54,7 @@ struct load {
     struct actor **actors; /* owned, by order of arrival */
     size_t actor_count, actor_cap, present;
     uint32_t next_index; /* of the next one to be made, all parts counted */
-    struct actor **heap;
-    size_t heap_len, heap_cap;
+    struct heap heap;    /* of actors, by when they are due */
     struct stage_settings stages[2];
     const struct stage_settings *stage; /* current */
     size_t stages_left;
@@ -91,68 +90,18 @@ static uint64_t up_to(struct load *l, uint64_t n)
     return n > 0 ? chance(l) % n : 0;
 }
 
-/* ---- the heap ---- */
-
-static void place(struct load *l, size_t at, struct actor *a)
-{
-    l->heap[at] = a;
-    a->heap = at + 1;
-}
-
-static void sift_up(struct load *l, size_t at, struct actor *a)
-{
-    while (at > 0 && l->heap[(at - 1) / 2]->due_ns > a->due_ns) {
-        place(l, at, l->heap[(at - 1) / 2]);
-        at = (at - 1) / 2;
-    }
-    place(l, at, a);
-}
-
-static void sift_down(struct load *l, size_t at, struct actor *a)
-{
-    for (;;) {
-        size_t child = 2 * at + 1;
-        if (child >= l->heap_len)
-            break;
-        if (child + 1 < l->heap_len && l->heap[child + 1]->due_ns < l->heap[child]->due_ns)
-            child++;
-        if (l->heap[child]->due_ns >= a->due_ns)
-            break;
-        place(l, at, l->heap[child]);
-        at = child;
-    }
-    place(l, at, a);
-}
+/* ---- what is due ---- */
 
 static void unschedule(struct actor *a)
 {
-    struct load *l = a->load;
-    if (a->heap == 0)
-        return;
-    size_t at = a->heap - 1;
-    struct actor *last = l->heap[--l->heap_len];
-    a->heap = 0;
-    if (last == a)
-        return;
-    if (at > 0 && l->heap[(at - 1) / 2]->due_ns > last->due_ns)
-        sift_up(l, at, last);
-    else
-        sift_down(l, at, last);
+    heap_remove(&a->load->heap, &a->due);
 }
 
 static void schedule(struct actor *a, uint64_t due_ns)
 {
-    struct load *l = a->load;
-    unschedule(a);
-    a->due_ns = due_ns;
-    a->ready_ns = clock_mono_ns();
-    if (a->ready_ns < due_ns)
-        a->ready_ns = due_ns;
-    if (l->heap_len == l->heap_cap) {
-        l->heap_cap = l->heap_cap ? 2 * l->heap_cap : 256;
-        l->heap = mem_realloc(l->heap, l->heap_cap * sizeof *l->heap);
-    }
-    sift_up(l, l->heap_len++, a);
+    uint64_t now = clock_mono_ns();
+    a->ready_ns = now < due_ns ? due_ns : now;
+    heap_set(&a->load->heap, &a->due, (int64_t)due_ns);
 }
 
 /* ---- the timer ---- */
@@ -172,8 +121,8 @@ static void arm(struct load *l)
         due = least(due, l->end_ns);
         due = least(due, first_stage_due(l));
         due = least(due, next_event_due(l));
-        if (l->heap_len > 0)
-            due = least(due, l->heap[0]->due_ns);
+        if (heap_first(&l->heap) != NULL)
+            due = least(due, (uint64_t)heap_first(&l->heap)->due);
     }
     if (due == l->armed_ns)
         return;
@@ -201,7 +150,7 @@ static void begin(struct actor *a)
         hist_add(&r->row[ROW_LAG].times, (clock_mono_ns() - a->ready_ns) / 1000);
         r->row[ROW_LAG].count++;
     }
-    a->phone.due_ns = a->late ? a->due_ns : 0;
+    a->phone.due_ns = a->late ? (uint64_t)a->due.due : 0;
     a->late = false;
     phone_do(&a->phone, (enum step)((const int *)steps->items)[a->next]);
 }
@@ -626,9 +575,9 @@ static void finish(struct load *l)
 
 static void begin_due(struct load *l)
 {
-    uint64_t now = clock_mono_ns();
-    while (!l->over && l->heap_len > 0 && l->heap[0]->due_ns <= now) {
-        struct actor *a = l->heap[0];
+    int64_t now = (int64_t)clock_mono_ns();
+    for (struct heap_node *n; !l->over && (n = heap_first(&l->heap)) != NULL && n->due <= now;) {
+        struct actor *a = list_entry(n, struct actor, due);
         unschedule(a);
         if (a->phone.phase == PHONE_IDLE)
             begin(a);
@@ -723,7 +672,7 @@ void load_free(struct load *l)
         free(l->actors[i]);
     }
     free(l->actors);
-    free(l->heap);
+    heap_deinit(&l->heap);
     free(l->kinds);
     hist_deinit(&l->second);
     phone_world_deinit(&l->world);

@@ -13,7 +13,6 @@
 #define TICK_MS       250 /* the shortest tickets live for a second, and are refreshed at half of it */
 #define BUCKETS_FIRST 64
 #define ASKING_MAX    256 /* questions about doubtful tickets at once */
-#define NOT_IN_HEAP   ((size_t)-1)
 
 struct held {
     struct list by_hash;
@@ -25,9 +24,8 @@ struct held {
     uint8_t hash[RECORD_HASH];
     int64_t issued_ms, expires_ms, refresh_ms;
     int64_t refresh_at_ms; /* INT64_MAX: not refreshable, or being refreshed */
-    int64_t due_ms;
-    size_t place; /* in the heap */
-    bool expires; /* what expiry means is asked: a ticket that was used up does not expire */
+    struct heap_node due;  /* in wall-clock ms; in no heap: never */
+    bool expires;          /* what expiry means is asked: a ticket that was used up does not expire */
     bool injected;
     struct authority_request *refreshing;
     struct store_request *asked;
@@ -53,7 +51,7 @@ void tunnels_deinit(struct tunnels *t)
     assert(t->count == 0);
     deadline_clear(&t->tick);
     free(t->buckets);
-    free(t->heap);
+    heap_deinit(&t->heap);
 }
 
 /* ---- by hash ---- */
@@ -92,58 +90,6 @@ static void grow(struct tunnels *t)
         }
     }
     free(old);
-}
-
-/* ---- the heap ---- */
-
-static void put(struct tunnels *t, size_t place, struct held *h)
-{
-    t->heap[place] = h;
-    h->place = place;
-}
-
-static void sift_up(struct tunnels *t, struct held *h, size_t place)
-{
-    while (place > 0 && t->heap[(place - 1) / 2]->due_ms > h->due_ms) {
-        put(t, place, t->heap[(place - 1) / 2]);
-        place = (place - 1) / 2;
-    }
-    put(t, place, h);
-}
-
-static void sift_down(struct tunnels *t, struct held *h, size_t place)
-{
-    for (size_t child; (child = 2 * place + 1) < t->heap_count; place = child) {
-        if (child + 1 < t->heap_count && t->heap[child + 1]->due_ms < t->heap[child]->due_ms)
-            child++;
-        if (t->heap[child]->due_ms >= h->due_ms)
-            break;
-        put(t, place, t->heap[child]);
-    }
-    put(t, place, h);
-}
-
-static void heap_remove(struct tunnels *t, struct held *h)
-{
-    if (h->place == NOT_IN_HEAP)
-        return;
-    size_t place = h->place;
-    struct held *last = t->heap[--t->heap_count];
-    h->place = NOT_IN_HEAP;
-    if (last == h)
-        return;
-    last->place = place;
-    sift_up(t, last, place);
-    sift_down(t, last, last->place);
-}
-
-static void heap_add(struct tunnels *t, struct held *h)
-{
-    if (t->heap_count == t->heap_cap) {
-        t->heap_cap = t->heap_cap ? 2 * t->heap_cap : 64;
-        t->heap = mem_realloc(t->heap, t->heap_cap * sizeof *t->heap);
-    }
-    sift_up(t, h, t->heap_count++);
 }
 
 /* ---- what is due when ---- */
@@ -192,13 +138,13 @@ static int64_t due_of(const struct held *h, const struct conn *c)
 
 static void schedule_at(struct tunnels *t, struct held *h, int64_t due)
 {
-    if (due == h->due_ms && h->place != NOT_IN_HEAP)
+    if (due == h->due.due && heap_has(&h->due))
         return;
-    heap_remove(t, h);
-    h->due_ms = due;
+    heap_remove(&t->heap, &h->due);
+    h->due.due = due;
     if (due == INT64_MAX)
         return;
-    heap_add(t, h);
+    heap_set(&t->heap, &h->due, due);
     start_ticking(t);
 }
 
@@ -214,7 +160,7 @@ static void schedule(struct tunnels *t, struct held *h)
 
 static void held_free(struct tunnels *t, struct held *h)
 {
-    heap_remove(t, h);
+    heap_remove(&t->heap, &h->due);
     list_remove(&h->by_hash);
     if (h->refreshing != NULL)
         authority_request_cancel(h->refreshing);
@@ -243,8 +189,7 @@ static struct held *held_new(struct tunnels *t, const struct record *ticket, con
     h->expires_ms = ticket->expires_ms;
     h->refresh_ms = ticket->refresh_ms;
     h->refresh_at_ms = INT64_MAX;
-    h->place = NOT_IN_HEAP;
-    h->due_ms = INT64_MAX;
+    h->due.due = INT64_MAX;
     h->expires = ticket->class == TICKET_BACKGROUND || ticket->refresh_ms > 0;
     if (ticket->refresh_ms > 0) {
         h->refresh_at_ms = later_by(clock_wall_ms(), ticket->refresh_ms / 2);
@@ -271,7 +216,7 @@ void tunnels_add(struct tunnels *t, struct conn *c, const struct record *ticket,
     if (is_new)
         schedule(t, h);
     else
-        schedule_at(t, h, earlier(h->due_ms, due_of(h, c)));
+        schedule_at(t, h, earlier(h->due.due, due_of(h, c)));
 }
 
 void tunnels_remove(struct tunnels *t, struct conn *c)
@@ -381,10 +326,10 @@ static void on_tick(struct deadline *d)
 {
     struct tunnels *t = list_entry(d, struct tunnels, tick);
     int64_t now = clock_wall_ms();
-    while (t->heap_count > 0 && t->heap[0]->due_ms <= now)
-        act(t, t->heap[0], now);
+    for (struct heap_node *n; (n = heap_first(&t->heap)) != NULL && n->due <= now;)
+        act(t, list_entry(n, struct held, due), now);
     ask_about_next(t);
-    if (t->heap_count > 0 || !list_empty(&t->rechecks))
+    if (heap_first(&t->heap) != NULL || !list_empty(&t->rechecks))
         start_ticking(t);
 }
 

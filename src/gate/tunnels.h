@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/heap.h"
 #include "base/list.h"
 #include "net/netloop.h"
 #include "sta/authority.h"
@@ -25,8 +26,7 @@ struct tunnels {
     struct list *buckets; /* owned; bucket_count is a power of two */
     size_t bucket_count;
     size_t count;
-    struct held **heap; /* owned; heap_count entries, the one that is due first in front */
-    size_t heap_count, heap_cap;
+    struct heap heap; /* of struct held, by when something is due */
     struct deadline tick;
     struct list rechecks; /* of struct held: to be asked about again */
     size_t asking;        /* of them, now */

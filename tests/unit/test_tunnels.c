@@ -189,7 +189,7 @@ START_TEST(one_entry_for_each_ticket)
     tunnels_remove(&tunnels, &conns[3]); /* never came in */
     tunnels_remove(&tunnels, &conns[2]);
     ck_assert_uint_eq(tunnels.count, 0);
-    ck_assert_uint_eq(tunnels.heap_count, 0);
+    ck_assert_uint_eq(tunnels.heap.count, 0);
 }
 END_TEST
 
@@ -258,7 +258,7 @@ START_TEST(a_ticket_of_one_use_does_not_expire)
     struct record a = ticket(1, HOUR_MS);
     a.class = TICKET_SESSION;
     add(0, &a);
-    ck_assert_uint_eq(tunnels.heap_count, 0);
+    ck_assert_uint_eq(tunnels.heap.count, 0);
     clock_set_offset_ms(2 * HOUR_MS);
     tunnels_ended(&tunnels, authority, a.hash, TICKET_EXPIRED); /* not by a fault either: it is used up */
     expect_alive(0);
@@ -285,10 +285,10 @@ START_TEST(never_is_never)
     a.expires_ms = INT64_MAX; /* a remote authority told no end */
     settings[0].policy.on_expiry = EXPIRY_DRAIN;
     add(0, &a);
-    ck_assert_uint_eq(tunnels.heap_count, 0);
+    ck_assert_uint_eq(tunnels.heap.count, 0);
     conns[0].draining = true;
     add(1, &a); /* adding a drain to it must not turn it around */
-    ck_assert_uint_eq(tunnels.heap_count, 0);
+    ck_assert_uint_eq(tunnels.heap.count, 0);
 }
 END_TEST
 
@@ -351,7 +351,7 @@ START_TEST(many_tickets_each_at_its_time)
         }
     }
     ck_assert_uint_eq(tunnels.count, 0);
-    ck_assert_uint_eq(tunnels.heap_count, 0);
+    ck_assert_uint_eq(tunnels.heap.count, 0);
 }
 END_TEST
 
