@@ -406,6 +406,10 @@ static void check_way(struct conf *c, struct settings *s)
         conf_error(c, &s->connect, "through a gateway, it is the gateway that knows where the target is");
     if (s->topology == TOPOLOGY_STA && s->sign_in == NULL && s->ticket == NULL && s->tickets == NULL)
         conf_error(c, &s->topology, "topology sta needs tickets: sign-in, ticket or tickets");
+    if ((s->topology == TOPOLOGY_DIRECT || s->topology == TOPOLOGY_MICRO_VPN) &&
+        (s->sign_in != NULL || s->ticket != NULL || s->tickets != NULL))
+        conf_error(c, &s->topology, "topology %s has no use for tickets: sta and relay have",
+                   topology_names[s->topology]);
     if (s->gateway_connect.count > 0 && s->gateways.count > 1)
         conf_error(c, &s->gateway_connect,
                    "gateway-connect goes with one gateway, which it may give several addresses");

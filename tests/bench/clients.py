@@ -4,7 +4,6 @@ that waits in a Ping through a tunnel, with TLS in TLS; and the relays once more
 Called by bench.py; what is measured how is in docs/performance.md.
 """
 import json
-import os
 import pathlib
 import re
 import resource
@@ -12,13 +11,12 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 import peers as peer_list
 import relay as relay_part
 from mail import INBOX
-from procs import BenchError, Process, cpu_ns_at_rest, descriptor_limit, pss_bytes, tail
+from procs import BenchError, Process, cpu_ns_at_rest, descriptor_limit, measured, pss_bytes, ready, tail
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
 import activesync  # noqa: E402
@@ -62,18 +60,9 @@ class PhonesPart:
         self.cell("phone", self.measure_phone, "phones: memory")
 
     def cell(self, name, measure, label):
-        folder = tempfile.mkdtemp(prefix="phones-", dir=self.bench.folder)
-        os.chmod(folder, 0o755)
-        try:
-            value = measure(folder)
-        except (BenchError, OSError, AssertionError, json.JSONDecodeError, subprocess.SubprocessError) as e:
-            self.bench.errors.append(f"{label}: {e}")
-            self.say(f"{label}: FAILED: {e}")
+        value = measured(self.bench, self.say, "phones", label, measure)
+        if value is None:
             return
-        finally:
-            Process.stop_all()
-            if not self.bench.keep:
-                shutil.rmtree(folder, ignore_errors=True)
         self.samples.setdefault(name, []).append(value)
         unit = "kB" if name == "phone" else "µs"
         self.say(f"{label}: {value / 1e3:.1f} {unit}")
@@ -85,12 +74,7 @@ class PhonesPart:
         options = ["--certificate", self.bench.certificate[0], "--key", self.bench.certificate[1]] if tls else []
         server = Process([f"{self.bench.bin}/mailsim", "--listen", f"http{'s' if tls else ''}://127.0.0.1:0", "--quiet", "--log", "json",
                           *options], self.bench.cpus[0] if not tls else self.bench.cpus[1], log)
-        end = time.monotonic() + 10
-        while "\n" not in (text := pathlib.Path(log).read_text()):
-            if time.monotonic() > end:
-                raise BenchError(f"mailsim does not start: {tail(log)}")
-            time.sleep(0.02)
-        return server, json.loads(text.splitlines()[0])["listeners"][0]
+        return server, ready(log)["listeners"][0]
 
     def easload(self, folder, *options):
         """A run that floods; its result."""
@@ -158,13 +142,7 @@ class PhonesPart:
                                        service=relay_part.SERVICE, sink=address.rpartition(":")[2], descriptors=descriptor_limit()))
         stagate = f"{self.bench.bin}/stagate"
         Process([stagate, "run", "-c", str(conf)], self.bench.cpus[0], f"{folder}/stagate.log")
-        end = time.monotonic() + 10
-        while '"ready"' not in (text := pathlib.Path(folder, "stagate.log").read_text()):
-            if time.monotonic() > end:
-                raise BenchError(f"stagate does not start: {text}")
-            time.sleep(0.02)
-        ready = next(line for line in text.splitlines() if '"ready"' in line)
-        port = json.loads(ready)["listeners"][0].rpartition(":")[2]
+        port = ready(f"{folder}/stagate.log")["listeners"][0].rpartition(":")[2]
         ticket = subprocess.run([stagate, "ticket", "issue", "-c", str(conf), "--user", "alice"], check=True, capture_output=True,
                                 text=True).stdout.strip()
         grown = [self.waiting(folder, n, port, ticket) for n in (few, self.held)]

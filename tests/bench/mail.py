@@ -3,7 +3,6 @@ a Ping that waits. Over plain HTTP with keep-alive; wrk asks.
 
 Called by bench.py; what is measured how is in docs/performance.md.
 """
-import json
 import os
 import pathlib
 import re
@@ -12,11 +11,10 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 import peers as peer_list
-from procs import BenchError, Process, cpu_ns_at_rest, descriptor_limit, pss_bytes, tail
+from procs import BenchError, Process, cpu_ns_at_rest, descriptor_limit, measured, pss_bytes, ready
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
 import activesync  # noqa: E402
@@ -50,18 +48,7 @@ class MailPart:
         self.cell("memory", "mail: memory")
 
     def cell(self, work, label):
-        folder = tempfile.mkdtemp(prefix=f"mail-{work}-", dir=self.bench.folder)
-        os.chmod(folder, 0o755)
-        try:
-            told = getattr(self, f"measure_{work}")(folder)
-        except (BenchError, OSError, AssertionError, json.JSONDecodeError, subprocess.SubprocessError) as e:
-            self.bench.errors.append(f"{label}: {e}")
-            self.say(f"{label}: FAILED: {e}")
-            return
-        finally:
-            Process.stop_all()
-            if not self.bench.keep:
-                shutil.rmtree(folder, ignore_errors=True)
+        told = measured(self.bench, self.say, f"mail-{work}", label, getattr(self, f"measure_{work}")) or {}
         for name, value in told.items():
             self.samples.setdefault(name, []).append(value)
             self.say(f"{label}: {self.TITLES[name].split(',')[0]} {value:.1f} {self.TITLES[name].split(', ')[1]}")
@@ -72,14 +59,7 @@ class MailPart:
         log = f"{folder}/mailsim.log"
         server = Process([str(pathlib.Path(self.bench.bin) / "mailsim"), "--listen", "http://127.0.0.1:0", "--quiet", "--log", "json",
                           *options], self.bench.cpus[0], log)
-        end = time.monotonic() + 10
-        while True:
-            text = pathlib.Path(log).read_text()
-            if "\n" in text:
-                return server, json.loads(text.splitlines()[0])["listeners"][0]
-            if time.monotonic() > end:
-                raise BenchError(f"mailsim does not start: {tail(log)}")
-            time.sleep(0.02)
+        return server, ready(log)["listeners"][0]
 
     def wrk(self, folder, server, url, script=None):
         """CPU time for each answer, in µs."""

@@ -21,7 +21,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from clients import GATEWAY  # noqa: E402
-from procs import BenchError, Process, cpu_ns, descriptor_limit, pss_bytes, tail  # noqa: E402
+from procs import BenchError, Process, cpu_ns, descriptor_limit, pss_bytes, ready, tail  # noqa: E402
 from relay import SERVICE  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -29,17 +29,6 @@ CERTS = ROOT / "certs" / "lab"
 SPARE = 600  # descriptors that are not for phones
 ARRIVALS = 330  # phones a second
 SETTLE_S, AFTER_S = 20, 25
-
-
-def ready(path, limit_s=30):
-    end = time.monotonic() + limit_s
-    while True:
-        for line in pathlib.Path(path).read_text().splitlines():
-            if line.startswith("{") and '"ready"' in line:
-                return json.loads(line)
-        if time.monotonic() > end:
-            raise BenchError(f"{path}: {tail(str(path))}")
-        time.sleep(0.05)
 
 
 def deliver(control, users):

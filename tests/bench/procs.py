@@ -3,11 +3,15 @@
 Used by bench.py and peers.py. Knows nothing of proxies. Only processes started here are ever signalled.
 """
 import ctypes
+import json
 import os
+import pathlib
 import resource
 import select
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 PR_SET_PDEATHSIG = 1
@@ -105,6 +109,35 @@ def tail(path, size=600):
 
 
 # ---- what a process tree costs ------------------------------------------------------------------------------
+
+
+def ready(log, limit_s=10):
+    """The ready line of stagate or mailsim, out of its JSON log."""
+    end = time.monotonic() + limit_s
+    while True:
+        text = pathlib.Path(log).read_text()
+        for line in text.splitlines(keepends=True):
+            if '"event":"ready"' in line and line.endswith("\n"):
+                return json.loads(line)
+        if time.monotonic() > end:
+            raise BenchError(f"no ready line in {log}: {tail(str(log))}")
+        time.sleep(0.02)
+
+
+def measured(bench, say, prefix, label, measure):
+    """What measure(folder) returns, in a folder of its own that goes with all processes; None where it failed, which is told."""
+    folder = tempfile.mkdtemp(prefix=f"{prefix}-", dir=bench.folder)
+    os.chmod(folder, 0o755)
+    try:
+        return measure(folder)
+    except (BenchError, OSError, AssertionError, json.JSONDecodeError, subprocess.SubprocessError) as e:
+        bench.errors.append(f"{label}: {e}")
+        say(f"{label}: FAILED: {e}")
+        return None
+    finally:
+        Process.stop_all()
+        if not bench.keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def stat_fields(pid):

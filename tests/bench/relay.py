@@ -6,13 +6,11 @@ Called by bench.py; what is measured how is in docs/performance.md. relayload.c 
 import base64
 import json
 import os
-import shutil
 import statistics
 import subprocess
-import tempfile
 
 import peers as peer_list
-from procs import BenchError, Process, cpu_ns_at_rest, descriptor_count, descriptor_limit, pss_bytes, tail
+from procs import BenchError, Process, cpu_ns_at_rest, descriptor_count, descriptor_limit, measured, pss_bytes, tail
 
 PHASE_S = 300
 PHONES = 64
@@ -225,18 +223,9 @@ class RelayPart:
                         self.cell(work, relay, f"{work} {number}/{rounds} {relay.name}")
 
     def cell(self, work, relay, label):
-        folder = tempfile.mkdtemp(prefix=f"relay-{work}-", dir=self.bench.folder)
-        os.chmod(folder, 0o755)
-        try:
-            value = self.measure(work, relay, folder)
-        except (BenchError, OSError, json.JSONDecodeError) as e:
-            self.bench.errors.append(f"{label}: {e}")
-            self.say(f"{label}: FAILED: {e}")
+        value = measured(self.bench, self.say, f"relay-{work}", label, lambda folder: self.measure(work, relay, folder))
+        if value is None:
             return
-        finally:
-            Process.stop_all()
-            if not self.bench.keep:
-                shutil.rmtree(folder, ignore_errors=True)
         self.samples.setdefault((work, relay.name), []).append(value)
         self.say(f"{label}: {self.TITLES[work].split(',')[0]} {value / 1e3:.1f} {self.TITLES[work].split(', ')[1]}")
 

@@ -257,6 +257,7 @@ def test_help():
     (["phone", "-t", "http://127.0.0.1:1", "--protocol", "15.0"], "15.0 is none of 2.5"),
     (["phone", "-t", "http://127.0.0.1:1", "--heartbeat", "900"], "the unit is missing"),
     (["phone", "-t", "http://127.0.0.1:1", "--topology", "sta"], "needs a gateway"),
+    (["phone", "-t", "http://127.0.0.1:1", "--ticket", "x"], "topology direct has no use for tickets"),
     (["phone", "-t", "http://127.0.0.1:1", "--nonsense"], "unknown option"),
     (["phone", "-t", "http://192.0.2.1"], "--i-own-this-target"),
     (["phone", "-t", "http://127.0.0.1:1", "more"], "unexpected argument"),
