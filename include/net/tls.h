@@ -61,6 +61,9 @@ void tls_deinit(struct tls *t);
 enum tls_result tls_handshake(struct tls *t);
 /* After TLS_FAIL of a client's handshake; else TLS_FAILURE_OTHER. */
 enum tls_failure tls_failure_kind(const struct tls *t);
+/* Whether an error text is one of those that OpenSSL has for bytes that are no TLS records: the peer speaks
+ * something else. */
+bool tls_is_not_tls(const char *error);
 /* Decrypts until cap bytes are there or input is used up: *n may be positive with any result; handle data
  * first, then the result. */
 enum tls_result tls_read(struct tls *t, uint8_t *dst, size_t cap, size_t *n);

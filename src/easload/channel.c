@@ -119,7 +119,9 @@ static void shake_inner(struct channel *c)
 {
     enum tls_result r = tls_handshake(&c->inner);
     send_sealed(c);
-    if (r == TLS_FAIL) {
+    if (r == TLS_FAIL && tls_is_not_tls(c->inner.error)) {
+        end(c, "inner_not_tls", "the mail server speaks no TLS (%s)", c->inner.error);
+    } else if (r == TLS_FAIL) {
         end(c, "inner_tls", "TLS with the mail server: %s", c->inner.error);
     } else if (r == TLS_OK) {
         c->times.inner_us = lap_us(c);
@@ -343,6 +345,8 @@ static void on_error(struct stream *s, int code, const char *detail)
             : code == UV_ETIMEDOUT  ? "connect_timeout"
                                     : "connect",
             "connecting: %s", detail);
+    else if (c->phase == CHANNEL_TLS && code == ERR_TLS && tls_is_not_tls(detail))
+        end(c, "not_tls", "what answers there speaks no TLS (%s)", detail);
     else if (c->phase == CHANNEL_TLS)
         end(c, code == ERR_TLS ? "tls" : "closed", "TLS: %s", detail);
     else

@@ -28,7 +28,9 @@ static struct results *load_file(const char *path)
     struct results *r = mem_zalloc(sizeof *r);
     json_t *doc = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     int rc = -1;
-    if (doc == NULL)
+    if (doc == NULL && error.line < 0)
+        fprintf(stderr, "easload: %s: %s\n", path, error.text);
+    else if (doc == NULL)
         fprintf(stderr, "easload: %s:%d:%d: %s\n", path, error.line, error.column, error.text);
     else if ((rc = results_from_json(r, doc, &why)) < 0)
         fprintf(stderr, "easload: %s: %s\n", path, why);

@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/visible.h"
@@ -32,9 +33,10 @@ static struct {
     struct phone_world world;
     struct phone phone;
     uv_signal_t interrupt;
-    size_t next; /* of the steps */
-    int status;  /* exit code so far */
-    bool opened; /* the connection of the present step is there */
+    size_t next;         /* of the steps */
+    int status;          /* exit code so far */
+    bool opened;         /* the connection of the present step is there */
+    uint64_t started_ns; /* when the present step was begun */
     bool over;
     bool colour;
 } me;
@@ -221,7 +223,7 @@ static int status_of(const struct failure *why, enum step step)
 {
     if (strncmp(why->kind, "sign_in:", 8) == 0)
         return EXIT_NO_TICKET;
-    if (me.opened)
+    if (me.opened || !me.phone.channel.ended) /* or it was none of the connection's */
         return EXIT_STEP + (int)step;
     if (me.phone.channel.failed_in == CHANNEL_TUNNEL)
         return EXIT_NO_TUNNEL;
@@ -235,6 +237,7 @@ static void next_step(void)
         end();
         return;
     }
+    me.started_ns = clock_mono_ns();
     phone_do(&me.phone, (enum step)steps[me.next++]);
 }
 
@@ -247,8 +250,9 @@ static void on_done(struct phone *p, enum step step, const struct failure *why)
         line("attachment", "nothing to fetch", true, 0, "no mail that came has one");
     if (why != NULL) {
         me.status = status_of(why, step);
-        if (!me.opened && strncmp(why->kind, "sign_in:", 8) != 0)
-            line("connect", why->kind, false, 0, why->detail);
+        if (!p->told)
+            line(me.status < EXIT_STEP ? "connect" : step_names[step], why->kind, false,
+                 (clock_mono_ns() - me.started_ns) / 1000, why->detail);
         fprintf(stderr, "easload: step %s failed: %s\n", step_names[step], why->kind);
         end();
         return;

@@ -153,6 +153,8 @@ int cmd_run(int argc, char **argv)
     status = parse_part(run.settings.part, &part, &parts);
     if (status == 0)
         status = check_files(&run.settings, parts);
+    if (status == 0)
+        status = results_check(run.settings.json, run.settings.report);
     if (status == 0 && netloop_init(&run.loop) == 0) {
         status = setup_make(&run.setup, &run.settings, &run.loop, LIST_TICKETS);
         if (status == 0 && run.settings.gateway_metrics != NULL &&

@@ -424,6 +424,22 @@ bool results_is_late(const struct results *r)
     return lag > 5000 && lag > measured / 10;
 }
 
+int results_check(const char *json, const char *report)
+{
+    const char *const paths[] = {json, report};
+    for (size_t i = 0; i < 2; i++) {
+        if (paths[i] == NULL || (i == 0 && strcmp(paths[i], "-") == 0))
+            continue;
+        FILE *f = fopen(paths[i], "a");
+        if (f == NULL) {
+            fprintf(stderr, "easload: %s cannot be written: %s\n", paths[i], strerror(errno));
+            return 1;
+        }
+        fclose(f);
+    }
+    return 0;
+}
+
 int results_write(const struct results *r, const char *json, const char *report)
 {
     int status = 0;

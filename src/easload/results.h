@@ -96,7 +96,10 @@ void results_print(const struct results *r, FILE *to);
 int results_html(const struct results *r, const char *path);
 /* Whether its own lateness spoils a run's figures: 99 % within 5 ms, or a tenth of what was measured. */
 bool results_is_late(const struct results *r);
-/* Writes what --json and --report name; NULL: nothing. 0, or an exit code with everything said. */
+/* Whether the files that --json and --report name can be written: looked at before a run, which may take
+ * hours. They are made, not changed. 0, or an exit code with everything said. */
+int results_check(const char *json, const char *report);
+/* Writes them; NULL: nothing. 0, or an exit code with everything said. */
 int results_write(const struct results *r, const char *json, const char *report);
 
 #endif

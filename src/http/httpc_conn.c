@@ -347,18 +347,6 @@ static void on_eof(struct stream *s, bool clean)
         fail_broken(k, clean ? "closed before the whole answer came" : "TLS ended without close_notify");
 }
 
-/* What OpenSSL says about bytes that are no TLS records. */
-static bool is_not_tls(const char *detail)
-{
-    static const char *const texts[] = {"wrong version number", "http request", "https proxy request",
-                                        "packet length too long"};
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        if (strcmp(detail, texts[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void on_error(struct stream *s, int code, const char *detail)
 {
     struct httpc_conn *k = of_stream(s);
@@ -367,7 +355,7 @@ static void on_error(struct stream *s, int code, const char *detail)
         deadline_clear(&k->deadline);
         stream_close(s);
     } else if (k->state == HTTPC_HANDSHAKE && code == ERR_TLS) {
-        fail_opening(k, is_not_tls(detail) ? HTTPC_NOT_TLS : HTTPC_TLS, detail);
+        fail_opening(k, tls_is_not_tls(detail) ? HTTPC_NOT_TLS : HTTPC_TLS, detail);
     } else if (k->state == HTTPC_HANDSHAKE) {
         fail_opening(k, HTTPC_CLOSED, detail);
     } else if (k->state == HTTPC_BUSY && code == ERR_TLS && !k->answered) {

@@ -302,3 +302,14 @@ bool tls_handshake_done(const struct tls *t)
 {
     return t->ssl != NULL && SSL_is_init_finished(t->ssl) == 1;
 }
+
+bool tls_is_not_tls(const char *detail)
+{
+    static const char *const texts[] = {"wrong version number", "http request", "https proxy request",
+                                        "packet length too long"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (strcmp(detail, texts[i]) == 0)
+            return true;
+    }
+    return false;
+}

@@ -182,11 +182,13 @@ def test_exit_codes(gateway, certs, plain, secure):
     free = "127.0.0.1:1"
     assert "sign_in:sign_in" in phone(*way, *wrong, code=10)
     assert "refused" in phone("-t", "http://" + free, code=11)
+    assert "not_tls" in phone("-t", f"https://{plain.address}", "--insecure", code=11)
     assert re.search("connect +tls .*hostname mismatch", phone("-t", "https://mail.example.net", "--connect", secure.address,
                                                          "--ca", certs.ca_crt, code=11))
     assert "ticket_unknown" in phone(*way, "--ticket", unknown, "--door", "connect", code=12)
     assert "socks_2" in phone(*way, "--ticket", unknown, code=12)
     assert "service_not_listed" in phone("-t", "https://elsewhere.example.com", *way[2:], *sign_in(gateway), "--door", "connect", code=12)
+    assert re.match("ping +no_folders ", phone("-t", f"http://{plain.address}", "--steps", "ping", code=24))
     steps = ["options", "provision", "folder-sync", "sync", "ping", "send-mail", "attachment"]
     commands = ["OPTIONS", "Provision", "FolderSync", "Sync", "Ping", "SendMail", "ItemOperations"]
     for i, (step, command) in enumerate(zip(steps, commands)):
@@ -459,9 +461,15 @@ def test_parts_make_a_whole(plain, tmp_path):
 
     (tmp_path / "bad.json").write_text('{"easload": 1')
     (tmp_path / "other.json").write_text("{}")
-    for name, message in (("bad.json", "bad.json:1:"), ("other.json", "not a result of easload run"), ("none.json", "none.json")):
+    for name, message in (("bad.json", "bad.json:1:"), ("other.json", "not a result of easload run"), ("none.json", "none.json: unable to open")):
         done = easload("merge", files[0], tmp_path / name)
         assert done.returncode == 1 and message in done.stderr
+
+
+def test_files_that_cannot_be_written_stop_the_start(plain, tmp_path):
+    for option in ("--json", "--report"):
+        done = easload("run", "-t", f"http://{plain.address}", "-n", 1, "-d", "300s", "--requests", 100, option, tmp_path / "no" / "file", timeout=20)
+        assert done.returncode == 1 and "cannot be written: No such file or directory" in done.stderr and done.stdout == ""
 
 
 def test_a_full_disk(plain, tmp_path):
