@@ -56,7 +56,7 @@ static void on_over(void *owner)
 static void on_signal(uv_signal_t *s, int signum)
 {
     (void)s;
-    if (run.results.interrupted) /* twice: at once */
+    if (run.results.interrupted || run.load == NULL) /* twice, or before it has begun: at once */
         _exit(128 + signum);
     run.results.interrupted = true;
     load_stop(run.load);
@@ -110,6 +110,8 @@ static void start(unsigned part, unsigned parts)
         uv_signal_start(&run.signals[i], on_signal, i == 0 ? SIGINT : SIGTERM);
     }
     gauges_read(run.gauges);
+    while (gauges_is_reading(run.gauges)) /* what was before the first phone came; it has a deadline */
+        uv_run(&run.loop.uv, UV_RUN_ONCE);
     const struct load_options o = {.loop = &run.loop,
                                    .settings = &run.settings,
                                    .setup = &run.setup,

@@ -84,6 +84,11 @@ void gauges_read(struct gauges *g)
     httpc_send(g->client, "GET", g->path, NULL, NULL, NULL, 0, true, on_answer, g);
 }
 
+bool gauges_is_reading(const struct gauges *g)
+{
+    return g != NULL && g->asking;
+}
+
 void gauges_finish(struct gauges *g)
 {
     if (g == NULL)
