@@ -11,7 +11,7 @@ struct gauges;
  * constant sentence. What is read goes into r. deadline_list: two of the loop's. */
 struct gauges *gauges_new(struct netloop *loop, const char *url, struct results *r, unsigned deadline_list,
                           const char **why);
-void gauges_read(struct gauges *g);   /* once more; nothing while one is under way */
+void gauges_read(struct gauges *g); /* once more; nothing while one is under way */
 bool gauges_is_reading(const struct gauges *g);
 void gauges_finish(struct gauges *g); /* a last time, and then it closes by itself. NULL is fine */
 
