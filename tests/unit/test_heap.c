@@ -25,7 +25,8 @@ START_TEST(against_a_search)
             if (!heap_has(&nodes[i]))
                 continue;
             count++;
-            ck_assert_ptr_eq(h.nodes[nodes[i].place - 1], &nodes[i]);
+            if (h.nodes[nodes[i].place - 1] != &nodes[i]) /* an assertion for each would take minutes */
+                ck_abort_msg("node %zu is not where it thinks", i);
             if (first == NULL || nodes[i].due < first->due)
                 first = &nodes[i];
         }
@@ -59,6 +60,7 @@ int main(void)
 {
     Suite *s = suite_create("heap");
     TCase *t = tcase_create("all");
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, against_a_search);
     tcase_add_test(t, comes_out_in_order);
     suite_add_tcase(s, t);
